@@ -1,0 +1,246 @@
+"""Sentence pairs as token arrays, and packed batches drawn from them.
+
+    python batches.py --pairs FILE.tsv ... --spm MODEL --out FILE.npz [--variants 4]
+
+Ids are sentencepiece ids + 1; `<mask>`, `eng_Latn`, `jpn_Jpan` come last. A source is `eng_Latn tokens </s>`, labels are
+`jpn_Jpan tokens </s>`, and the decoder reads the labels shifted right behind `</s>`.
+"""
+
+import argparse
+import os
+import random
+from collections.abc import Iterator
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import sentencepiece
+import torch
+from corpus import Pair, everyday, noisy, read_pairs
+from torch import Tensor
+
+EOS, PAD = 2, 1
+ROW = 160  # tokens in a row of a batch, on either side
+LIMIT = 140  # longest side of a training pair, in tokens
+TOP = 16  # soft labels kept per target token
+
+
+def language_ids(spm: sentencepiece.SentencePieceProcessor) -> tuple[int, int]:
+    """Ids of eng_Latn and jpn_Jpan: the pieces (with the offset of 1) are followed by <mask>."""
+    return spm.vocab_size() + 2, spm.vocab_size() + 3
+
+
+class Flat(NamedTuple):
+    """Sequences end to end: tokens [N], starts [sequences + 1]."""
+
+    tokens: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def pack(cls, sequences: list[np.ndarray]) -> "Flat":
+        return cls.pack_lengths(
+            np.concatenate(sequences), np.array([len(sequence) for sequence in sequences])
+        )
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    @classmethod
+    def join(cls, parts: list["Flat"]) -> "Flat":
+        return cls.pack_lengths(
+            np.concatenate([p.tokens for p in parts]), np.concatenate([p.lengths for p in parts])
+        )
+
+    @classmethod
+    def pack_lengths(cls, tokens: np.ndarray, lengths: np.ndarray) -> "Flat":
+        return cls(tokens, np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def encode_pair(number: int, pair: Pair, variants: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Tokens of the source (clean, then noisy variants with BPE dropout) and of the target."""
+    rng = random.Random(number)
+    start, to = language_ids(_spm)
+
+    def wrap(first: int, pieces: list[int]) -> np.ndarray:
+        return np.array([first, *(piece + 1 for piece in pieces), EOS], np.int16)
+
+    sources = [wrap(start, _spm.encode(pair.english))]
+    for _ in range(variants - 1):
+        sampled = (
+            {"enable_sampling": True, "alpha": 0.1, "nbest_size": -1} if rng.random() < 0.6 else {}
+        )
+        sources.append(wrap(start, _spm.encode(noisy(pair.english, rng), **sampled)))
+    return sources, wrap(to, _spm.encode(pair.japanese))
+
+
+_spm: sentencepiece.SentencePieceProcessor
+
+
+def _start(spm_model: str) -> None:
+    global _spm
+    _spm = sentencepiece.SentencePieceProcessor(model_file=spm_model)
+
+
+def encode(pairs: list[Pair], spm_model: Path, out: Path, variants: int = 4) -> None:
+    """Tokenize `pairs` on all cores into `out` (.npz)."""
+    jobs = [(number, pair, variants) for number, pair in enumerate(pairs)]
+    with get_context("fork").Pool(min(os.cpu_count() or 1, 16), _start, (str(spm_model),)) as pool:
+        encoded = pool.starmap(encode_pair, jobs, chunksize=1000)
+    arrays = {}
+    for name, sequences in {
+        **{f"source{v}": [sources[v] for sources, _ in encoded] for v in range(variants)},
+        "target": [target for _, target in encoded],
+    }.items():
+        arrays[f"{name}_tokens"], arrays[f"{name}_starts"] = Flat.pack(sequences)
+    np.savez(out, everyday=np.array([everyday(pair) for pair in pairs]), **arrays)
+
+
+class Row:
+    """An open row of a batch: the pairs placed in it and the room left on both sides."""
+
+    def __init__(self) -> None:
+        self.pairs: list[int] = []
+        self.room = [ROW, ROW]
+
+
+class Pairs:
+    """Tokenized pairs, with soft labels if the teachers have scored them."""
+
+    def __init__(self, paths: list[Path], soft: list[Path] = ()) -> None:
+        parts = [dict(np.load(path)) for path in paths]
+        variants = min(sum(name.startswith("source") for name in part) // 2 for part in parts)
+        names = [*(f"source{v}" for v in range(variants)), "target"]
+        *self.sources, self.target = (
+            Flat.join([Flat(part[f"{name}_tokens"], part[f"{name}_starts"]) for part in parts])
+            for name in names
+        )
+        self.everyday = np.concatenate([part["everyday"] for part in parts])
+        lengths = np.stack([flat.lengths for flat in (*self.sources, self.target)])
+        self.usable = (lengths.min(0) > 2) & (lengths.max(0) <= LIMIT)
+        scored = [np.load(path) for path in soft]
+        self.soft = (
+            [
+                torch.from_numpy(np.concatenate([part[k] for part in scored]))
+                for k in ("labels", "weights")
+            ]
+            if soft
+            else None
+        )
+
+    def batch(self, rows: list[list[int]], variant: int) -> dict[str, torch.Tensor]:
+        """Lay out the given pairs: [rows, ROW] tokens, positions, sentence numbers; `at` indexes the target tokens."""
+        source, target = self.sources[variant], self.target
+        names = (
+            "source",
+            "source_positions",
+            "source_sentences",
+            "target",
+            "target_positions",
+            "target_sentences",
+            "labels",
+            "at",
+        )
+        batch = {name: np.zeros((len(rows), ROW), np.int64) for name in names}
+        batch["source"][:], batch["target"][:], batch["at"][:] = PAD, PAD, -1
+        for r, row in enumerate(rows):
+            left, right = 0, 0
+            for number, pair in enumerate(row, 1):
+                begin, end = source.starts[pair], source.starts[pair + 1]
+                here, left = slice(left, left + end - begin), left + end - begin
+                batch["source"][r, here] = source.tokens[begin:end]
+                batch["source_positions"][r, here] = np.arange(end - begin)
+                batch["source_sentences"][r, here] = number
+                begin, end = target.starts[pair], target.starts[pair + 1]
+                here, right = slice(right, right + end - begin), right + end - begin
+                batch["labels"][r, here] = target.tokens[begin:end]
+                batch["target"][r, here] = np.concatenate([[EOS], target.tokens[begin : end - 1]])
+                batch["target_positions"][r, here] = np.arange(end - begin)
+                batch["target_sentences"][r, here] = number
+                batch["at"][r, here] = np.arange(begin, end)
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+    def rows(self, order: np.ndarray, variant: int, open_rows: int = 24) -> Iterator[list[int]]:
+        """Place pairs into rows by first fit among a few open rows; a row that is full enough is yielded."""
+        needs = np.stack(
+            [self.sources[variant].lengths[order], self.target.lengths[order]], 1
+        ).tolist()
+        opened = [Row() for _ in range(open_rows)]
+        for pair, (left, right) in zip(order.tolist(), needs, strict=True):
+            for row in opened:
+                if row.room[0] >= left and row.room[1] >= right:
+                    break
+            else:
+                fullest = min(range(open_rows), key=lambda i: min(opened[i].room))
+                yield opened[fullest].pairs
+                row = opened[fullest] = Row()
+            row.pairs.append(pair)
+            row.room[0] -= left
+            row.room[1] -= right
+        yield from (row.pairs for row in opened if row.pairs)
+
+
+class Batches(torch.utils.data.IterableDataset):
+    """Endless shuffled batches of `rows` rows; everyday pairs appear `everyday` times per epoch."""
+
+    def __init__(self, pairs: Pairs, rows: int, everyday: float, seed: int) -> None:
+        self.pairs, self.size, self.everyday, self.seed = pairs, rows, everyday, seed
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        times = np.where(self.pairs.everyday, self.everyday, 1.0) * self.pairs.usable
+        while True:
+            order = np.repeat(
+                np.arange(len(times)), np.floor(times + rng.random(len(times))).astype(int)
+            )
+            rng.shuffle(order)
+            for part in np.array_split(
+                order, max(1, len(order) // 20_000)
+            ):  # a variant of the noise for every part
+                variant = int(rng.integers(len(self.pairs.sources)))
+                batch = []
+                for row in self.pairs.rows(part, variant):
+                    batch.append(row)
+                    if len(batch) == self.size:
+                        yield self.pairs.batch(batch, variant)
+                        batch = []
+
+
+def loader(batches: Batches, device: str) -> Iterator[dict[str, torch.Tensor]]:
+    """Build batches in other processes and copy them to the device."""
+    workers = (
+        {} if device == "cpu" else {"num_workers": 4, "pin_memory": True, "prefetch_factor": 6}
+    )
+    for batch in torch.utils.data.DataLoader(batches, batch_size=None, **workers):
+        yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def sides(batch: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Arguments of `Transformer.forward`."""
+    return tuple(
+        tuple(batch[name + part] for part in ("", "_positions", "_sentences"))
+        for name in ("source", "target")
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pairs", type=Path, nargs="+", required=True)
+    parser.add_argument("--spm", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--variants", type=int, default=4)
+    args = parser.parse_args()
+    encode(
+        [pair for path in args.pairs for pair in read_pairs(path)],
+        args.spm,
+        args.out,
+        args.variants,
+    )
+
+
+if __name__ == "__main__":
+    main()

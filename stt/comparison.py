@@ -1,0 +1,97 @@
+"""Two runs over the same sentences: paired ratios, their noise, and many comparisons at once."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stt.statistics import DRAWS, between, resamples
+
+MIN_N = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Geometric mean of new / base over paired sentences, with its bootstrap interval.
+
+    Attributes:
+        p: two-sided bootstrap p-value of ratio = 1, for `holm`.
+        detectable: smallest relative change seen with 80 % power, from the spread of these pairs.
+        n: sentences in both runs.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    p: float
+    detectable: float
+    n: int
+
+    @property
+    def floor(self) -> float:
+        """Largest relative change within the interval; of an A/A run, the noise floor."""
+        return math.expm1(max(abs(math.log(self.low)), abs(math.log(self.high))))
+
+
+def paired(
+    base: Mapping[str, Sequence[float]],
+    new: Mapping[str, Sequence[float]],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Ratio | None:
+    """Compare two runs over the same sentences by their log-ratios; repeats are averaged first.
+
+    Args:
+        base: values by sentence id, positive; a sentence with a failure (inf, NaN) is left out, so
+            count failures first.
+        new: likewise.
+
+    Returns:
+        None with fewer than `MIN_N` sentences in common: a bootstrap of less is too narrow.
+    """
+    both = [name for name in base if name in new]
+    logs = np.array([_log_mean(new[name]) - _log_mean(base[name]) for name in both])
+    logs = logs[np.isfinite(logs)]
+    n = len(logs)
+    if n < MIN_N:
+        return None
+    means = resamples(np.random.default_rng(seed), n, draws) @ logs / n
+    low, high = between(means, confidence)
+    fewer = min((means <= 0).sum(), (means >= 0).sum())
+    spread = float(logs.std(ddof=1)) / math.sqrt(n)
+    return Ratio(
+        ratio=math.exp(logs.mean()),
+        low=math.exp(low),
+        high=math.exp(high),
+        p=min(1.0, 2 * (int(fewer) + 1) / (draws + 1)),
+        detectable=math.expm1((1.960 + 0.842) * spread),
+        n=n,
+    )
+
+
+def by_sentence(ids: Iterable[str], values: Iterable[float]) -> dict[str, list[float]]:
+    """Values grouped by sentence, as `paired` takes them."""
+    grouped: dict[str, list[float]] = defaultdict(list)
+    for name, value in zip(ids, values, strict=True):
+        grouped[name].append(value)
+    return dict(grouped)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for having made all these comparisons (Holm 1979), in the given order."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for done, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - done) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def _log_mean(values: Sequence[float]) -> float:
+    sample = np.asarray(values, float)
+    return float(np.log(sample).mean()) if np.isfinite(sample).all() else math.nan

@@ -1,0 +1,199 @@
+"""Configuration: the closed part as dataclasses, the open part as YAML nodes, and one way to build an object."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from stt.errors import ConfigError
+
+GROUPS = ("translator", "tts", "device", "segment", "source", "sink", "pipeline", "experiment")
+
+
+@dataclass
+class Language:
+    """NLLB codes of the languages, e.g. eng_Latn and jpn_Jpan."""
+
+    source: str = "???"
+    target: str = "???"
+
+
+@dataclass
+class Measure:
+    """How often and how long is measured; the values are in conf/config.yaml."""
+
+    passes: int = 1
+    limit: int | None = None
+    seed: int = 0
+    warmup_max: int = 40
+    warmup_tolerance: float = 0.05
+    against: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Target:
+    """The verdict: `percentile` of each metric stays within `limit_ms`."""
+
+    metrics: list[str] = field(default_factory=list)
+    percentile: int = 95
+    limit_ms: float = 150
+
+
+@dataclass
+class Config:
+    """The whole configuration; the open groups are checked by the class each names."""
+
+    translator: Any = "???"
+    tts: Any = "???"
+    device: Any = "???"
+    segment: Any = "???"
+    source: Any = "???"
+    sink: Any = "???"
+    pipeline: Any = "???"
+    language: Language = field(default_factory=Language)
+    measure: Measure = field(default_factory=Measure)
+    target: Target = field(default_factory=Target)
+    resume: bool = False
+
+
+def config_dir() -> Path:
+    """The folder of YAML files: inside an installed package, or at the top of a checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "conf"
+
+
+def options(group: str) -> dict[str, str]:
+    """Names in a group and what each is, read from the first comment of its YAML."""
+    found = {}
+    for path in sorted((config_dir() / group).glob("*.yaml")):
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        found[path.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
+    return found
+
+
+def describe_choices() -> str:
+    """All groups with their options, for --help."""
+    blocks = []
+    for group in GROUPS:
+        names = options(group)
+        width = max((len(name) for name in names), default=0)
+        lines = [f"  {name:<{width}}  {text}".rstrip() for name, text in names.items()]
+        blocks.append("\n".join([f"{'+' if group == 'experiment' else ''}{group}=", *lines]))
+    return "\n\n".join(blocks)
+
+
+def register() -> None:
+    """Give Hydra the schema and the resolvers that conf/config.yaml names."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    from stt.environment import run_name
+
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("stt.run_name", lambda *, _root_: run_name(_root_), replace=True)
+    OmegaConf.register_new_resolver("stt.choices", describe_choices, replace=True)
+
+
+def compose(overrides: list[str]) -> tuple[Any, dict[str, str]]:
+    """The resolved configuration for `overrides`, and the option chosen in each group.
+
+    Raises:
+        ConfigError: an override names something that does not exist.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    register()
+    check_choices(overrides)
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir().absolute()), version_base="1.3"):
+            cfg = hydra_compose("config", overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"{error}".partition("\n")[0]) from error
+    finally:
+        GlobalHydra.instance().hydra = before
+    return without_hydra(cfg), choices(cfg)
+
+
+def without_hydra(cfg: Any) -> Any:
+    """`cfg` without the node Hydra keeps for itself."""
+    from omegaconf import OmegaConf, open_dict
+
+    task = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    with open_dict(task):
+        return task
+
+
+def choices(cfg: Any) -> dict[str, str]:
+    """The option chosen in each group of a configuration that still has its hydra node."""
+    chosen = cfg.hydra.runtime.choices
+    return {group: str(chosen[group]) for group in GROUPS if group in chosen}
+
+
+def check_choices(overrides: list[str]) -> None:
+    """Refuse an option that does not exist before Hydra does, with the nearest names.
+
+    Raises:
+        ConfigError: for example for `translator=embeded`.
+    """
+    for override in overrides:
+        name, _, value = override.lstrip("+~").partition("=")
+        if name not in GROUPS or not value or any(c in value for c in "(${[*"):
+            continue
+        there = options(name)
+        for option in value.split(","):
+            if option.strip() not in there:
+                near = difflib.get_close_matches(option, there, n=3, cutoff=0.4) or list(there)
+                raise ConfigError(
+                    f"{name}={option} does not exist. Nearest: {', '.join(near)}. "
+                    f"`python -m stt.run --help` lists all; conf/{name}/{option}.yaml would add it."
+                )
+
+
+def build(node: Any, choice: str) -> Any:
+    """Build the object a YAML node describes, with the class itself as the node's schema.
+
+    Args:
+        node: a mapping with `_target_: stt.<module>.<Class>` and one key for each field of that dataclass.
+        choice: how the user named it, e.g. `tts=piper`; used in messages.
+
+    Raises:
+        ConfigError: wrong type, unknown key, missing value, or a target outside `stt`.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    values = OmegaConf.to_container(node, resolve=True)
+    if not isinstance(values, dict) or not isinstance(values.get("_target_"), str):
+        raise ConfigError(f"{choice}: its YAML needs a line `_target_: stt.<module>.<Class>`.")
+    target = values.pop("_target_")
+    cls = _class(target, choice)
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))
+    except OmegaConfBaseException as error:
+        known = ", ".join(cls.__dataclass_fields__)
+        where = error.full_key or "a value"
+        raise ConfigError(
+            f"{choice}: {where}: {error.msg or error} ({cls.__name__} has: {known})."
+        ) from error
+
+
+def _class(target: str, choice: str) -> Any:
+    module, _, name = target.rpartition(".")
+    if not target.startswith("stt."):
+        raise ConfigError(f"{choice}: _target_ {target} is not in the package stt; nothing else is built from YAML.")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{choice}: _target_ {target} cannot be imported: {error}.") from error
+    if not (isinstance(cls, type) and is_dataclass(cls)):
+        raise ConfigError(f"{choice}: _target_ {target} is not a dataclass; its fields are the YAML's keys.")
+    return cls

@@ -1,0 +1,63 @@
+"""Where engines run: a device name and its thread budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stt.errors import UnsupportedDevice
+
+if TYPE_CHECKING:
+    from stt.engine import Engine
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place to compute.
+
+    Attributes:
+        name: cpu, cuda, mps or coreml.
+        threads: CPU threads a translator may use; synthesizers state their own (their sum stays within the cores).
+    """
+
+    name: str
+    threads: int
+
+
+def require(engine: Engine, device: Device, choice: str) -> None:
+    """Refuse a device the engine does not know, before anything is loaded.
+
+    Args:
+        choice: how the user named the engine, e.g. `tts=xtts`.
+
+    Raises:
+        UnsupportedDevice: with the devices that would do.
+    """
+    if device.name not in engine.devices:
+        raise UnsupportedDevice(
+            f"{choice} cannot run on device={device.name}: it supports {', '.join(engine.devices)}. "
+            f"Choose one of those with device=, or another engine."
+        )
+
+
+def torch_device(device: Device) -> str:
+    """The torch name of `device`, after checking that torch sees it; also pins torch's CPU threads.
+
+    Raises:
+        UnsupportedDevice: torch has no such device on this machine.
+    """
+    import torch
+
+    torch.set_num_threads(device.threads)
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(device.name, False):
+        there = ", ".join(name for name, here in present.items() if here)
+        raise UnsupportedDevice(
+            f"device={device.name}: torch {torch.__version__} finds no such device on this machine (it has: {there}). "
+            f"Choose device=cpu, or install a torch build and driver for {device.name}."
+        )
+    return device.name

@@ -1,0 +1,78 @@
+"""The two engine contracts. Adding an engine is one class here-derived in its own file and one YAML file.
+
+An engine is a dataclass: its fields are the keys of its YAML file, with types and without defaults, so
+the YAML stays the only record of what was asked. Heavy imports live inside `load`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from stt.device import Device
+from stt.messages import AudioChunk, Clause
+
+
+class Unit(StrEnum):
+    """What a synthesizer is given at a time."""
+
+    sentence = "sentence"
+    clause = "clause"
+
+
+class Engine(ABC):
+    """What translators and synthesizers share.
+
+    Class attributes:
+        extra: pip extra that installs what `load` imports ("" when the base install has it).
+        devices: device names the engine can run on.
+        network: True when every call leaves this machine.
+    """
+
+    extra: ClassVar[str] = ""
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    network: ClassVar[bool] = False
+
+    @abstractmethod
+    def load(self, device: Device) -> None:
+        """Import, read weights, allocate. Called once, before any other method.
+
+        Raises:
+            EngineUnavailable: a package, file or library is missing; the message says how to get it.
+            UnsupportedDevice: `device` is not in this machine or cannot run this engine.
+        """
+
+    @abstractmethod
+    def effective(self) -> dict[str, Any]:
+        """What really runs (engine, precision, device, threads, model hash ...), read back after `load`."""
+
+    def close(self) -> None:
+        """Release what `load` took. Safe to call twice."""
+
+
+class Translator(Engine):
+    """Source text in, target clauses out."""
+
+    @abstractmethod
+    def translate(self, text: str) -> Iterator[Clause]:
+        """Yield the translation of one sentence, clause by clause, the last one with `final=True`.
+
+        Raises:
+            EngineError: this sentence cannot be translated; the engine stays usable.
+        """
+
+
+class Synthesizer(Engine):
+    """Target text in, audio out."""
+
+    unit: Unit
+
+    @abstractmethod
+    def synthesize(self, text: str) -> Iterator[AudioChunk]:
+        """Yield the speech for `text` as soon as each piece exists.
+
+        Raises:
+            EngineError: this text cannot be spoken; the engine stays usable.
+        """

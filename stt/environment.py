@@ -1,0 +1,157 @@
+"""What a measurement was made on and with: machine, libraries, commit - and the name that follows from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "stt", "ctranslate2", "numpy", "sentencepiece", "pyopenjtalk-plus", "torch", "transformers",
+    "onnxruntime", "piper-tts", "hydra-core", "triton",
+)  # fmt: skip
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME",
+    "TOKENIZERS_PARALLELISM",
+)  # fmt: skip
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def _output(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def cpu() -> dict[str, Any]:
+    """Model, usable cores, and the governor and container limit where the system tells them."""
+    model = platform.processor() or platform.machine()
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    else:
+        model = _output("sysctl", "-n", "machdep.cpu.brand_string") or model
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "model": model,
+        "cores": usable,
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "cgroup_cpu_max": _read("/sys/fs/cgroup/cpu.max"),
+    }
+
+
+def gpu() -> dict[str, Any] | None:
+    """First NVIDIA GPU as its driver describes it, or None."""
+    fields = ("name", "driver_version", "clocks.sm", "clocks.mem", "power.limit", "memory.total")
+    answer = _output("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader")
+    if not answer:
+        return None
+    values = answer.splitlines()[0].split(",")
+    return dict(zip(fields, (value.strip() for value in values), strict=False))
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that can change a number."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def commit() -> dict[str, Any]:
+    """Commit of the checkout this package runs from, and a hash of what differs from it.
+
+    Results and documents are left out of the difference: writing a result must not change the identity
+    of the next one.
+    """
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return {"commit": None, "dirty": None}
+    code = ("stt", "conf", "constraints.txt", "pyproject.toml")
+    # The last commit that touched code: a commit of results does not make older numbers foreign.
+    head = _output("git", "-C", str(root), "log", "-1", "--format=%H", "--", *code)
+    changed = _output("git", "-C", str(root), "diff", "HEAD", "--", *code) or ""
+    new = _output("git", "-C", str(root), "ls-files", "-o", "--exclude-standard", "--", *code) or ""
+    for name in new.splitlines():
+        changed += name + hashlib.sha256((root / name).read_bytes()).hexdigest()
+    return {"commit": head or None, "dirty": _hash(changed) if changed else None}
+
+
+def fingerprint() -> str:
+    """Hash of what must be equal for two latencies to be comparable: machine and library versions."""
+    card = gpu()
+    return _hash([cpu(), card and [card["name"], card["driver_version"]], platform.system(), versions()])
+
+
+def describe() -> dict[str, Any]:
+    """Everything recorded about the machine, the libraries and the code."""
+    limits = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    return {
+        "fingerprint": fingerprint(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": cpu(),
+        "gpu": gpu(),
+        "memory_bytes": _memory_bytes(),
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "versions": versions(),
+        "thread_variables": limits,
+        "switch_interval_s": sys.getswitchinterval(),
+        **commit(),
+    }
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _hash(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_key(config: dict[str, Any], choices: dict[str, str]) -> str:
+    """Identity of a measurement: configuration, code and machine; equal keys share a folder.
+
+    Args:
+        config: resolved configuration as plain containers; `resume` does not count.
+    """
+    config = {name: value for name, value in config.items() if name != "resume"}
+    corpus = config.get("source", {}).get("path")
+    content = Path(corpus).read_bytes() if corpus and Path(corpus).is_file() else b""
+    return _hash([config, choices, commit(), fingerprint(), hashlib.sha256(content).hexdigest()])
+
+
+def run_name(root: Any) -> str:
+    """Folder name `<translator>-<tts>-<device>-<key>` for a configuration that has its hydra node."""
+    from omegaconf import OmegaConf
+
+    from stt.config import choices, without_hydra
+
+    chosen = choices(root)
+    config = OmegaConf.to_container(without_hydra(root), resolve=True)
+    assert isinstance(config, dict)
+    key = run_key(config, chosen)  # type: ignore[arg-type]
+    return f"{chosen['translator']}-{chosen['tts']}-{chosen['device']}-{key}"

@@ -1,0 +1,293 @@
+"""python -m stt.gate RUN [--against BASE]: exit 0 pass, 1 too slow, 2 cannot judge.
+
+Judged is the last session of RUN. Alone, it is held against its own target (p95 <= 150 ms); with a
+baseline, the same sentences are compared, and so is the work that cannot depend on the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stt import jsonl
+from stt.comparison import MIN_N, Ratio, by_sentence, paired
+from stt.errors import ResultsError
+from stt.messages import Status
+from stt.metrics import METRICS, imbalance, metrics, samples
+from stt.results import Run, load
+from stt.statistics import Outcome, Verdict, binomial_cdf, verdict
+
+PASS, TOO_SLOW, CANNOT_JUDGE = 0, 1, 2
+EFFECT = 0.05
+"""A change below 5 % never fails the gate, however certain it is."""
+
+
+@dataclass
+class Judgement:
+    """What the gate found.
+
+    Attributes:
+        verdicts: metric -> verdict against the limit, always made.
+        ratios: metric -> this run / baseline over the same sentences.
+        doubts: why nothing can be concluded; any one makes the exit status 2.
+        slow: what is too slow, or more work than before.
+        notes: worth knowing, changes nothing.
+    """
+
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    ratios: dict[str, Ratio] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+    slow: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_status(self) -> int:
+        """0 pass, 1 too slow, 2 cannot judge."""
+        return CANNOT_JUDGE if self.doubts else TOO_SLOW if self.slow else PASS
+
+    @property
+    def verdict(self) -> str:
+        """The last line: the word, and why."""
+        if self.doubts:
+            return f"CANNOT JUDGE: {'; '.join(self.doubts)}"
+        if self.slow:
+            return f"TOO SLOW: {'; '.join(self.slow)}"
+        return "PASS"
+
+
+def judge(run: Run, base: Run | None = None, *, allow_other_machine: bool = False) -> Judgement:
+    """Judge the last session of `run`: against its target, or, with `base`, against that run.
+
+    Args:
+        allow_other_machine: compare although the machine fingerprints differ.
+    """
+    found = Judgement()
+    target = run.header.get("config", {}).get("target") or {}
+    names = [name for name in target.get("metrics", []) if name in METRICS]
+    if not names or names != list(target["metrics"]):
+        found.doubts.append("run.json names no target metrics that this version knows")
+        return found
+    records = last_session(run)
+    found.doubts += doubts(run)
+    for name in names:
+        ids, values = samples(records, name)
+        limit_ms, q = target["limit_ms"], target["percentile"]
+        found.verdicts[name] = verdict(values, limit_ms, ids=ids, q=q)
+    if base is not None:
+        _compare(found, run, base, names, allow_other_machine)
+        return found
+    for name, absolute in found.verdicts.items():
+        if absolute.outcome == Outcome.FAIL:
+            found.slow.append(
+                f"{name} is over {absolute.limit_ms:g} ms at p{absolute.percentile:g}"
+            )
+    if not found.slow:
+        found.doubts += [
+            f"{name} is undecided: at least {absolute.needed} more sentences needed"
+            for name, absolute in found.verdicts.items()
+            if absolute.outcome == Outcome.UNDECIDED
+        ]
+    return found
+
+
+def last_session(run: Run, back: int = 1) -> list[dict[str, Any]]:
+    """Measured records of the last session (`back=2`: the one before); empty if there is none."""
+    sessions = run.header.get("sessions", [])
+    if len(sessions) < back:
+        return []
+    number = sessions[-back]["session"]
+    return [r for r in run.records if r["session"] == number and r["phase"] == "measure"]
+
+
+def doubts(run: Run) -> list[str]:
+    """Why nothing can be concluded from the last session of a run; empty when it can be trusted."""
+    records = last_session(run)
+    if not records:
+        return ["no measured utterance"]
+    session = run.header["sessions"][-1]
+    valid = session.get("valid") or {}
+    found = []
+    if not valid.get("ok"):
+        found.append(f"invalid run: {', '.join(valid.get('reasons') or ['no reason was stored'])}")
+    if run.corrupt:
+        found.append(f"{run.corrupt} unreadable lines in {run.path}")
+    statuses = Counter(str(stored["status"]) for stored in records)
+    if "counts" in session and session["counts"] != statuses:
+        found.append(f"records are missing: {dict(statuses)} found, {session['counts']} written")
+    per_pass = {
+        len({r["id"] for r in records if r["pass"] == n}) for n in {r["pass"] for r in records}
+    }
+    if len(per_pass) > 1:
+        found.append("passes hold different numbers of sentences")
+    for status in sorted(set(statuses) - {Status.ok}):
+        names = [r["id"] for r in records if r["status"] == status]
+        found.append(f"{statuses[status]} utterances {status} ({_some(names)})")
+    faults = {r["id"]: imbalance(r) for r in records if r["status"] == Status.ok}
+    faults = {name: reasons for name, reasons in faults.items() if reasons}
+    if faults:
+        name, reasons = next(iter(faults.items()))
+        found.append(f"times of {len(faults)} sentences do not add up ({name}: {reasons[0]})")
+    engines = session.get("effective") or run.header.get("effective") or {}
+    remote = [k for k, facts in engines.items() if isinstance(facts, dict) and facts.get("network")]
+    if remote:
+        found.append(f"the {' and '.join(remote)} runs over the network, whose speed is not ours")
+    return found
+
+
+def _compare(
+    found: Judgement, run: Run, base: Run, names: list[str], allow_other_machine: bool
+) -> None:
+    found.doubts += [f"baseline: {doubt}" for doubt in doubts(base)]
+    if run.header.get("corpus_sha256") != base.header.get("corpus_sha256"):
+        found.doubts.append("the baseline was measured on another corpus")
+    machines = [r.header.get("environment", {}).get("fingerprint") for r in (run, base)]
+    if machines[0] != machines[1] or not machines[0]:
+        if allow_other_machine:
+            found.notes.append("compared although machines or library versions differ")
+        else:
+            found.doubts.append(
+                "the baseline was measured on another machine or with other library versions: "
+                "rerun it here, or allow that with --allow-other-machine"
+            )
+    old = last_session(base)
+    texts = {stored["id"]: stored["source"] for stored in old}
+    now, before = (_matching(last_session(run, back), texts) for back in (1, 2))
+    for name in names:
+        ratio = _ratio(old, now, name)
+        if ratio is None:
+            found.doubts.append(f"{name}: fewer than {MIN_N} sentences in common with the baseline")
+            continue
+        found.ratios[name] = ratio
+        floor = noise_floor(base, name)
+        if not _slower(ratio, floor):
+            continue
+        reason = f"{name} is {ratio.ratio:.2f}x the baseline [{ratio.low:.2f}, {ratio.high:.2f}]"
+        earlier = _ratio(old, before, name)
+        if earlier is not None and not _slower(earlier, floor):
+            found.doubts.append(f"{reason}, but not in the session before: run it once more")
+        else:
+            found.slow.append(reason)
+    if found.slow and not before:
+        found.notes.append("run it once more to confirm: a second session is compared too")
+    same_setup = run.header.get("choices") == base.header.get("choices")
+    (found.slow if same_setup else found.notes).extend(more_work(old, now))
+
+
+def noise_floor(run: Run, metric: str) -> float:
+    """Relative change between equal measurements: the last two sessions, or the first two passes.
+
+    0 when nothing was repeated.
+    """
+    last, before = last_session(run), last_session(run, 2)
+    if not before:
+        first, *others = sorted({stored["pass"] for stored in last}) or [0]
+        before = [r for r in last if r["pass"] == first]
+        last = [r for r in last if others and r["pass"] == others[0]]
+    ratio = _ratio(before, last, metric)
+    return ratio.floor if ratio else 0.0
+
+
+def more_work(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[str]:
+    """Work that grew although source and translation are the same: no clock, so no flakes.
+
+    Tokens, calls (clauses), samples, the first chunk; and underruns of the virtual player, where
+    sentences that got worse clearly outnumber those that got better (sign test, 5 %).
+    """
+    was = {r["id"]: r for r in reversed(old) if r["status"] == Status.ok}
+    is_ = {r["id"]: r for r in reversed(new) if r["status"] == Status.ok}
+    pairs = [
+        (was[name], now)
+        for name, now in is_.items()
+        if name in was and now["translation"] == was[name]["translation"]
+    ]
+    sums = [Counter(_work(a)) for a, _ in pairs], [Counter(_work(b)) for _, b in pairs]
+    before, after = (sum(counts, Counter()) for counts in sums)
+    grown = [
+        f"{name} {before[name]} -> {after[name]} in {len(pairs)} sentences with the same texts"
+        for name in after
+        if after[name] > before[name]
+    ]
+    changes = [metrics(b)["underruns"] - metrics(a)["underruns"] for a, b in pairs]
+    worse, better = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
+    if worse and binomial_cdf(better, worse + better, 0.5) <= 0.05:
+        grown.append(f"speech breaks more often in {worse} sentences, less often in {better}")
+    return grown
+
+
+def _work(stored: dict[str, Any]) -> dict[str, int]:
+    counts = [count for _, count in stored["chunks"]]
+    work = {name: stored[name] for name in ("source_tokens", "target_tokens", "clauses")}
+    return {
+        **work,
+        "samples": sum(counts),
+        "samples of the first chunk": counts[0] if counts else 0,
+    }
+
+
+def _slower(ratio: Ratio, floor: float) -> bool:
+    return ratio.low > 1 and ratio.ratio - 1 > max(EFFECT, floor)
+
+
+def _ratio(old: list[dict[str, Any]], new: list[dict[str, Any]], metric: str) -> Ratio | None:
+    return paired(by_sentence(*samples(old, metric)), by_sentence(*samples(new, metric)))
+
+
+def _matching(records: list[dict[str, Any]], texts: dict[str, str]) -> list[dict[str, Any]]:
+    """The same id must also be the same text, or two different sentences would be compared."""
+    return [stored for stored in records if texts.get(stored["id"]) == stored["source"]]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _one(path: Path) -> Run:
+    found = load(path)
+    if len(found) > 1:
+        raise ResultsError(f"{path} holds {len(found)} runs. Name one of them.")
+    return found[0]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the judgement, its last line being the verdict; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stt.gate",
+        description="Judge a measured run. Exit status: 0 pass, 1 too slow, 2 cannot judge.",
+        epilog="With --against, the exit status follows from the comparison alone; the verdict "
+        "against the limit is printed all the same.",
+    )
+    parser.add_argument("run", type=Path, help="run folder; its last session is judged")
+    parser.add_argument("--against", type=Path, metavar="BASE", help="run folder to compare with")
+    parser.add_argument(
+        "--allow-other-machine", action="store_true", help="compare even if the machines differ"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    asked = parser.parse_args(argv)
+    try:
+        base = None if asked.against is None else _one(asked.against)
+        found = judge(_one(asked.run), base, allow_other_machine=asked.allow_other_machine)
+    except ResultsError as error:
+        found = Judgement(doubts=[str(error)])
+    if asked.json:
+        facts = {"run": asked.run, "exit_status": found.exit_status, "verdict": found.verdict}
+        print(jsonl.dumps({**facts, **asdict(found)}, indent=1).decode())
+        return found.exit_status
+    print(f"run {asked.run}")
+    for name, absolute in found.verdicts.items():
+        print(f"{name} {absolute}")
+    for name, ratio in found.ratios.items():
+        bounds = f"[{ratio.low:.3f}, {ratio.high:.3f}]"
+        print(f"{name} {ratio.ratio:.3f}x the baseline {bounds} over {ratio.n} sentences")
+    for note in found.notes:
+        print(f"note: {note}")
+    print(found.verdict)
+    return found.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

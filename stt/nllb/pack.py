@@ -1,0 +1,215 @@
+"""The decoder's weights as the kernels read them, and the launches of one step.
+
+All matrices of a layer lie in one row (`matrices`), all its vectors in another (`vectors`), each
+matrix row with a scale (1 unless int8). Output projections are stored by column group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch  # noqa: TID253
+import triton  # noqa: TID253
+from torch import Tensor  # noqa: TID253
+
+from stt.errors import EngineUnavailable
+from stt.nllb import kernels
+from stt.nllb.model import State
+from stt.nllb.weights import DecoderLayer, Norm, Weights, quantize
+
+PHASES = 6
+CHUNK = 2048
+"""Logits that one program searches for beam candidates."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Tile sizes and launch shapes; the defaults were the fastest on an H100.
+
+    Attributes:
+        rows, out_rows, ffn_rows: matrix rows of a tile in phases 0 and 2, in 1, 3 and 5, in 4.
+        head_rows, head_warps, head_programs: of the output head; programs per multiprocessor.
+        prefetch: ask for the next phase's weights in L2.
+    """
+
+    rows: int = 8
+    out_rows: int = 32
+    ffn_rows: int = 32
+    warps: int = 8
+    head_rows: int = 16
+    head_warps: int = 4
+    head_programs: int = 4
+    cache_rows: int = 32
+    prefetch: bool = True
+
+
+class Kernels:
+    """One decoder step in Triton; see `kernels.py`.
+
+    Args:
+        int8: keep matrices as int8 rows with a scale.
+        persistent: all layers in one launch instead of six a layer.
+
+    Raises:
+        EngineUnavailable: a width of the model is not one the kernels can tile.
+    """
+
+    def __init__(
+        self, weights: Weights, state: State, int8: bool, persistent: bool, tiling: Tiling
+    ) -> None:
+        shape = weights.shape
+        d, ffn = shape.d_model, shape.ffn
+        group = state.keys.shape[-1]
+        ffn_group = next((n for n in (1024, 512, 256, 128, 64) if ffn % n == 0), 0)
+        if d & (d - 1) or not ffn_group or group % (d // shape.heads):
+            raise EngineUnavailable(
+                f"The Triton kernels need a power of two as model width (here {d}) and a "
+                f"feed-forward width divisible by 64 (here {ffn}): choose translator.kernels=torch."
+            )
+        self.int8, self.persistent, self.tiling = int8, persistent, tiling
+        self.layer_count, self.parts = shape.decoder_layers, ffn // ffn_group
+        device, groups = weights.embedding.device, d // group
+        packed = [self._layer(layer, group, ffn_group) for layer in weights.decoder]
+        self.matrices = torch.stack([matrices for matrices, _ in packed])
+        self.vectors = torch.stack([vectors for _, vectors in packed])
+        self.head, self.head_scale = self._matrix(weights.head)
+        self.embedding, self.embedding_scale = (
+            (self.head, self.head_scale) if weights.ids is None else self._matrix(weights.embedding)
+        )
+        self.norm = torch.cat([t.float() for t in weights.decoder_norm])
+        beam = state.beam
+        self.x = torch.zeros(beam, self.parts, d, device=device)
+        self.self_parts = torch.zeros(beam, groups, d, device=device)
+        self.cross_parts = torch.zeros(beam, groups, d, device=device)
+        self.q = torch.zeros(beam, d, device=device)
+        self.hidden = torch.zeros(beam, ffn, device=device)
+        size = triton.next_power_of_2(shape.decoder_layers * 96)
+        self.counters = torch.zeros(size, dtype=torch.int32, device=device)
+        rows = self.head.shape[0]
+        processors = 1  # the interpreter runs programs one after the other
+        if device.type == "cuda":
+            processors = torch.cuda.get_device_properties(device).multi_processor_count
+        self.head_grid = min(triton.cdiv(rows, tiling.head_rows), processors * tiling.head_programs)
+        self.best_value = torch.zeros(self.head_grid, device=device)
+        self.best_row = torch.zeros(self.head_grid, dtype=torch.int32, device=device)
+        wide = torch.bfloat16 if self.matrices.dtype != torch.float32 else torch.float32
+        self.h = torch.zeros(16, d, dtype=wide, device=device)
+        k = state.candidates
+        self.chunks = triton.cdiv(rows, CHUNK)
+        self.values = torch.zeros(beam, self.chunks, k, device=device)
+        self.value_rows = torch.zeros(beam, self.chunks, k, dtype=torch.int32, device=device)
+        self.tops = torch.zeros(beam, self.chunks, device=device)
+        self.sums = torch.zeros(beam, self.chunks, device=device)
+        self.chosen = torch.zeros(beam, 2, dtype=torch.long, device=device)
+        self.moved = torch.zeros_like(state.table)
+        self.tiles = {
+            0: d // tiling.rows,
+            1: groups * d // tiling.out_rows,
+            2: d // tiling.rows,
+            3: groups * d // tiling.out_rows,
+            4: ffn // tiling.ffn_rows,
+            5: self.parts * d // tiling.out_rows,
+        }
+        # Programs that wait for each other must all be resident: at most one per multiprocessor.
+        self.programs = min(2 ** (processors.bit_length() - 1), max(self.tiles.values()))
+        self.constants: dict[str, Any] = {
+            "M_LAYER": self.matrices.shape[1], "V_LAYER": self.vectors.shape[1],
+            "B": beam, "D": d, "F": ffn, "DH": d // shape.heads, "T": state.tokens,
+            "GW": group, "GF": ffn_group, "BM": tiling.rows, "BO": tiling.out_rows,
+            "B1": tiling.ffn_rows, "BT": tiling.cache_rows, "SCALE": (d // shape.heads) ** -0.5,
+            "AHEAD": tiling.prefetch and device.type == "cuda",
+            "WIDTH": self.matrices.element_size(), "num_warps": tiling.warps, "num_stages": 1,
+        }  # fmt: skip
+
+    def _matrix(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        if self.int8:
+            return quantize(matrix)
+        return matrix.contiguous(), torch.ones(matrix.shape[0], device=matrix.device)
+
+    def _layer(self, layer: DecoderLayer, group: int, ffn_group: int) -> tuple[Tensor, Tensor]:
+        matrices, vectors = [], []
+        norms: tuple[Norm, ...] = (layer.attention_norm, layer.cross_norm, layer.ffn_norm)
+        for norm in norms:
+            vectors += [norm.gain.float(), norm.shift.float()]
+        columns = (0, group, 0, group, 0, ffn_group)
+        for linear, width in zip(
+            (layer.qkv, layer.out, layer.cross_q, layer.cross_out, layer.fc1, layer.fc2),
+            columns,
+            strict=True,
+        ):
+            values, scale = self._matrix(linear.weight)
+            if width:  # [out, groups * width] -> [groups, out, width]
+                values = values.unflatten(1, (-1, width)).transpose(0, 1)
+            matrices.append(values.reshape(-1))
+            vectors += [linear.bias.float(), scale]
+        return torch.cat(matrices), torch.cat(vectors)
+
+    @property
+    def launches(self) -> int:
+        """Kernel launches of one step."""
+        layers = 1 if self.persistent else PHASES * self.layer_count
+        return layers + (2 if self.x.shape[0] == 1 else 4)
+
+    def start(self, state: State) -> None:
+        """Take the embedding that `state.x` holds as the input of the next step."""
+        self.x.zero_()
+        self.x[:, 0] = state.x
+        self.counters.zero_()
+
+    def layers(self, state: State) -> None:
+        """All decoder layers on `self.x`."""
+        arguments = (
+            self.matrices, self.vectors, state.keys, state.cross, self.x, self.self_parts,
+            self.cross_parts, self.q, self.hidden, self.counters, state.step, state.length,
+            state.table, state.done,
+        )  # fmt: skip
+        if self.persistent:
+            kernels.layers_kernel[(self.programs,)](
+                *arguments, 0, self.layer_count, PHASE=-1, **self.constants
+            )
+            return
+        for layer in range(self.layer_count):
+            for phase in range(PHASES):
+                kernels.layers_kernel[(self.tiles[phase],)](
+                    *arguments, layer, layer + 1, PHASE=phase, **self.constants
+                )
+
+    def head_and_select(self, weights: Weights, state: State) -> None:
+        """From the layers' output to the next input, record and flags."""
+        d, tiling = weights.shape.d_model, self.tiling
+        rows = self.head.shape[0]
+        ids = state.step if weights.ids is None else weights.ids
+        shared: dict[str, Any] = {
+            "COUNTERS": self.counters.numel(), "IDS": weights.ids is not None,
+            "EMBED": weights.shape.embedding_scale, "D": d, "PARTS": self.parts, "num_warps": 4,
+        }  # fmt: skip
+        table = (ids, self.embedding, self.embedding_scale, weights.positions, self.x)
+        if state.beam == 1:
+            kernels.head_kernel[(self.head_grid,)](
+                self.x, self.norm, self.head, self.head_scale, self.best_value, self.best_row,
+                state.done, rows, D=d, PARTS=self.parts, BV=tiling.head_rows,
+                num_warps=tiling.head_warps,
+            )  # fmt: skip
+            kernels.choose_kernel[(1,)](
+                self.best_value, self.best_row, *table, state.record, state.step, state.done,
+                self.counters, weights.shape.end, weights.shape.pad, N=self.head_grid,
+                N2=triton.next_power_of_2(self.head_grid), **shared,
+            )  # fmt: skip
+            return
+        k, slots = state.candidates, self.chunks * state.candidates
+        kernels.norm_kernel[(state.beam,)](self.x, self.norm, self.h, D=d, PARTS=self.parts)
+        kernels.logits_kernel[(triton.cdiv(rows, 64),)](
+            self.h, self.head, self.head_scale, state.logits, rows, B=state.beam, D=d, BV=64,
+            BK=min(128, d), num_warps=4, num_stages=4,
+        )  # fmt: skip
+        kernels.candidates_kernel[(state.beam, self.chunks)](
+            state.logits, self.values, self.value_rows, self.tops, self.sums, rows, K=k, C=CHUNK
+        )
+        kernels.choose_beams_kernel[(1,)](
+            self.values, self.value_rows, self.tops, self.sums, self.chosen, self.moved, *table,
+            state.record, state.step, state.scores, state.table, self.counters,
+            weights.shape.end, weights.shape.pad, self.chunks, slots, C2=triton.next_power_of_2(self.chunks),
+            N2=triton.next_power_of_2(state.beam * slots), K=k, B=state.beam, T=state.tokens,
+            T2=triton.next_power_of_2(state.tokens), **{**shared, "num_warps": 8},
+        )  # fmt: skip

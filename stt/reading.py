@@ -1,0 +1,65 @@
+"""From deltas to sentences: which text is one unit, and when its last character arrived."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from stt.messages import Delta, Sentence
+from stt.segment import Segment, Segmenter
+
+
+def sentences(deltas: Iterable[Delta], segmenter: Segmenter) -> Iterator[Sentence | None]:
+    """Yield each sentence as soon as nothing can change it, and None where a message ended.
+
+    Args:
+        segmenter: its settings are used, not its state: each message starts afresh.
+    """
+    message = _Message(segmenter, Delta("", 0))
+    unnamed = 0
+    for delta in deltas:
+        if delta.id != message.delta.id:
+            yield from message.finish()
+            message = _Message(segmenter, delta)
+        for sentence in message.push(delta):
+            if not sentence.id:
+                unnamed += 1
+                sentence = replace(sentence, id=f"u{unnamed:04d}")
+            yield sentence
+        if delta.final:
+            yield None
+            message = _Message(segmenter, Delta("", 0))
+    yield from message.finish()
+
+
+class _Message:
+    def __init__(self, segmenter: Segmenter, delta: Delta) -> None:
+        self.delta = delta
+        self._segmenter = replace(segmenter)
+        self._arrivals: deque[tuple[int, int]] = deque()
+        self._pushed = 0
+        self._count = 0
+
+    def push(self, delta: Delta) -> Iterator[Sentence]:
+        self.delta = delta
+        self._pushed += len(delta.text)
+        self._arrivals.append((self._pushed, delta.arrived_ns))
+        yield from map(self._sentence, self._segmenter.push(delta.text))
+        if delta.final:
+            yield from self.finish()
+
+    def finish(self) -> Iterator[Sentence]:
+        yield from map(self._sentence, self._segmenter.flush())
+
+    def _sentence(self, segment: Segment) -> Sentence:
+        # The clock of a sentence starts with the delta that brought its last character.
+        while self._arrivals[0][0] < segment.end:
+            self._arrivals.popleft()
+        self._count += 1
+        name = self.delta.id
+        if name and self._count > 1:
+            name = f"{name}.{self._count}"
+        return Sentence(
+            name, segment.text, self._arrivals[0][1], self.delta.reference, self.delta.bucket
+        )

@@ -1,0 +1,299 @@
+"""Run folders: raw records written as they happen, read back as one table. Nothing is overwritten.
+
+A folder holds `run.json` (what was asked, what really ran, one entry a session) and `records.jsonl`
+(append-only, one utterance a line). `read` is the only door for report and notebooks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from stt import jsonl
+from stt.errors import ResultsError
+from stt.messages import Status, Utterance
+from stt.table import table
+from stt.timeline import MARKS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+HEADER = "run.json"
+RECORDS = "records.jsonl"
+
+_UNFINISHED = {"ok": False, "reasons": ["the session did not finish"]}  # until `finish` says more
+
+
+def record(utterance: Utterance, *, session: int, pass_: int, phase: str) -> dict[str, Any]:
+    """The stored form of an utterance; times in integer ns relative to `arrived`.
+
+    Args:
+        phase: "measure", "warmup" or "cold".
+    """
+    sentence = utterance.sentence
+    arrived_ns = utterance.marks_ns["arrived"]
+    samples = sum(count for _, count in utterance.chunks)
+    reached = [name for name in MARKS if name in utterance.marks_ns]
+    stored = {
+        "schema": SCHEMA,
+        "session": session,
+        "pass": pass_,
+        "phase": phase,
+        "id": sentence.id,
+        "bucket": sentence.bucket,
+        "status": str(utterance.status),
+        "source": sentence.text,
+        "translation": utterance.translation,
+        "reference": sentence.reference,
+        "source_tokens": utterance.source_tokens,
+        "target_tokens": utterance.target_tokens,
+        "clauses": utterance.clauses,
+        "marks_ns": {name: int(utterance.marks_ns[name] - arrived_ns) for name in reached},
+        "chunks": [[int(at_ns - arrived_ns), int(count)] for at_ns, count in utterance.chunks],
+        "sample_rate": utterance.sample_rate,
+        "audio_s": samples / utterance.sample_rate if utterance.sample_rate else 0.0,
+        "leading_silence_s": utterance.leading_silence_s,
+        "error": utterance.error,
+    }
+    if utterance.facts:
+        stored["facts"] = utterance.facts
+    return stored
+
+
+class RunFolder:
+    """A run folder open for writing, by one process at a time. Use `RunFolder.open`.
+
+    Attributes:
+        path: the folder.
+        header: the content of `run.json`.
+        session: number of the session being written, from 1.
+        done: (pass, sentence id) already measured by the session that is resumed. A cancelled
+            utterance is not done.
+    """
+
+    def __init__(self, path: Path, lines: jsonl.Appender) -> None:
+        self.path = path
+        self.header: dict[str, Any] = {}
+        self.session = 1
+        self.done: set[tuple[int, str]] = set()
+        self._lines = lines
+        self._safe = 0
+
+    @classmethod
+    def open(cls, path: Path, header: dict[str, Any], *, resume: bool) -> RunFolder:
+        """Create the folder, or open it for one more session (with `resume`: the last one again).
+
+        Args:
+            header: key, config, choices, effective, environment, corpus_sha256.
+
+        Raises:
+            ResultsError: the folder holds another configuration or corpus, is in use, is damaged,
+                or cannot be written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            folder = cls(path, jsonl.Appender(path / RECORDS))
+            try:
+                folder._begin(header, resume=resume)
+            except BaseException:
+                folder.close()
+                raise
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        return folder
+
+    def _begin(self, header: dict[str, Any], *, resume: bool) -> None:
+        held = _header(self.path) if (self.path / HEADER).exists() else {}
+        if not held and (self.path / RECORDS).stat().st_size:
+            raise ResultsError(
+                f"{self.path} holds records but no {HEADER}. Restore that, or choose another "
+                "hydra.run.dir."
+            )
+        if held and held["key"] != header["key"]:
+            raise ResultsError(
+                f"{self.path} holds results of another configuration (key {held['key']}; this run "
+                f"is {header['key']}). Choose another hydra.run.dir."
+            )
+        if held and held.get("corpus_sha256") != header.get("corpus_sha256"):
+            raise ResultsError(
+                f"{self.path} holds results of another text: the corpus file changed since. "
+                "Choose another hydra.run.dir."
+            )
+        self._lines.mend()
+        sessions: list[dict[str, Any]] = held.get("sessions", [])
+        ran = {name: header.get(name) for name in ("effective", "environment")}
+        if resume and sessions:
+            entry = sessions[-1]
+            entry.setdefault("resumed", []).append({"at": _now(), **ran})
+        else:
+            number = sessions[-1]["session"] + 1 if sessions else 1
+            entry = {"session": number, "started": _now(), **ran, "load": {}}
+            sessions.append(entry)
+        self.session = entry["session"]
+        ended = [r for r in self._measured() if r["status"] != Status.cancelled]
+        self.done = {(stored["pass"], stored["id"]) for stored in ended}
+        entry.update(ended=None, valid=dict(_UNFINISHED))
+        state = {"load": entry["load"], "valid": entry["valid"], "sessions": sessions}
+        self.header = {"schema": SCHEMA, **held, **header, **state}
+        jsonl.replace(self.path / HEADER, self.header)
+
+    def _measured(self) -> list[dict[str, Any]]:
+        records, _ = _records(self.path)
+        return [r for r in records if r["session"] == self.session and r["phase"] == "measure"]
+
+    def append(self, stored: dict[str, Any]) -> None:
+        """Write one record, whole or not at all; it survives the end of this process.
+
+        Raises:
+            ResultsError: the disk is full or refuses; earlier records are safe.
+        """
+        try:
+            self._lines.append(stored)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def finish(self, **facts: Any) -> None:
+        """Store in `run.json` how the session ended: `load`, `valid`, ..., counts by status.
+
+        Raises:
+            ResultsError: `run.json` cannot be written; the old one and all records are safe.
+        """
+        counts = Counter(stored["status"] for stored in self._measured())
+        self.header["sessions"][-1].update(facts, ended=_now(), counts=dict(counts))
+        self.header.update(facts)
+        try:
+            jsonl.replace(self.path / HEADER, self.header)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def close(self) -> None:
+        """Let go of the folder. Safe to call twice."""
+        self._lines.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as read: header, records in order, and lines that could not be read."""
+
+    path: Path
+    header: dict[str, Any]
+    records: list[dict[str, Any]]
+    corrupt: int
+
+
+def load(paths: Path | str | Iterable[Path | str]) -> list[Run]:
+    """Every run under `paths`: run folders, folders that contain some, or `records.jsonl` files.
+
+    A torn last line is dropped, as is a cancelled utterance that a resumed session measured later.
+
+    Raises:
+        ResultsError: a path does not exist, holds no run, or one of another schema.
+    """
+    found: dict[Path, Run] = {}
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        folders = list(_folders(Path(path)))
+        if not folders:
+            raise ResultsError(f"{path} holds no run. Name a folder written by python -m stt.run.")
+        for folder in folders:
+            if folder.resolve() not in found:
+                records, corrupt = _records(folder)
+                found[folder.resolve()] = Run(folder, _header(folder), records, corrupt)
+    return list(found.values())
+
+
+def runs(paths: Path | str | Iterable[Path | str]) -> list[dict[str, Any]]:
+    """The `run.json` of every run under `paths`, each with its folder as `path`."""
+    return [{**run.header, "path": str(run.path)} for run in load(paths)]
+
+
+def read(paths: Path | str | Iterable[Path | str]) -> pd.DataFrame:
+    """All records under `paths` as one table, one row a record (columns: `table.COLUMNS`).
+
+    Raises:
+        ResultsError: see `load`.
+    """
+    return table(load(paths))
+
+
+def latencies(frame: pd.DataFrame, metric: str) -> list[float]:
+    """Values of `metric`, one a row of a `read` table; inf where there is no `ok` result.
+
+    A failure never finished: its own time says nothing, but it stays in the denominator.
+    """
+    ok = (frame["status"] == Status.ok) & frame[metric].notna()
+    return [float(value) for value in frame[metric].where(ok, math.inf)]
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    if path.name == RECORDS and path.is_file():
+        yield path.parent
+    elif path.is_dir():
+        for file in sorted(path.rglob(RECORDS)):
+            if file.stat().st_size or (file.parent / HEADER).exists():  # else: never began
+                yield file.parent
+    else:
+        raise ResultsError(f"{path} does not exist. Name a run folder, or one that contains runs.")
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    path = folder / HEADER
+    try:
+        header = jsonl.parse(path.read_bytes())
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read ({error.strerror}). Restore it.") from error
+    if header is None:
+        raise ResultsError(f"{path} is damaged. Restore it, or leave this folder out.")
+    _require_schema(header, path)
+    return header
+
+
+def _records(folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """Records in order, and the number of unreadable lines before the last."""
+    try:
+        records, corrupt = jsonl.read(folder / RECORDS)
+    except OSError as error:
+        raise ResultsError(f"{folder / RECORDS} cannot be read ({error.strerror}).") from error
+    for stored in records:
+        _require_schema(stored, folder / RECORDS)
+    identities = [(r["phase"], r["session"], r["pass"], r["id"]) for r in records]
+    last = {identity: i for i, identity in enumerate(identities)}
+    superseded = [
+        stored["status"] == Status.cancelled and last[identities[i]] > i
+        for i, stored in enumerate(records)
+    ]
+    return [r for r, old in zip(records, superseded, strict=True) if not old], corrupt
+
+
+def _require_schema(stored: dict[str, Any], path: Path) -> None:
+    if stored.get("schema") != SCHEMA:
+        raise ResultsError(
+            f"{path} has schema {stored.get('schema')}; this version reads schema {SCHEMA}. "
+            "Read it with the version that wrote it (environment.commit in run.json)."
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _unwritable(path: Path, error: OSError) -> ResultsError:
+    try:
+        safe = len(jsonl.read(path / RECORDS)[0])
+    except OSError:
+        safe = 0
+    return ResultsError(
+        f"Cannot write to {path} ({error.strerror}). {safe} records there are safe. Make room (or "
+        "fix permissions) and repeat with resume=true, or choose another hydra.run.dir."
+    )

@@ -1,0 +1,107 @@
+"""Where audio goes: nowhere, or into WAV files."""
+
+from __future__ import annotations
+
+import re
+import wave
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from stt.audio import open_wav, pcm16
+from stt.messages import AudioChunk
+
+
+class Sink(ABC):
+    """Takes audio in the order it is to be heard. Used from one thread."""
+
+    def open(self, folder: Path) -> None:
+        """Get ready; `folder` is the run folder, for a sink that has no path of its own."""
+
+    @abstractmethod
+    def write(self, utterance_id: str, chunk: AudioChunk) -> None:
+        """Take the next chunk of an utterance.
+
+        Raises:
+            OSError: it cannot be stored; the utterance fails, the stream goes on.
+        """
+
+    def end(self, utterance_id: str) -> None:
+        """No more chunks of this utterance will come."""
+
+    def close(self) -> None:
+        """Finish what is open. Safe to call twice."""
+
+
+@dataclass
+class Discard(Sink):
+    """Drops audio, so that only its making is measured."""
+
+    def write(self, utterance_id: str, chunk: AudioChunk) -> None:
+        """Do nothing."""
+
+
+@dataclass
+class Wav(Sink):
+    """One file for each utterance, and run.wav with all of them.
+
+    Attributes:
+        path: folder for the files; None puts them in audio/ in the run folder.
+    """
+
+    path: str | None
+
+    def open(self, folder: Path) -> None:
+        """Make the folder; a run.wav of an earlier session is kept and the new one is numbered."""
+        self._folder = Path(self.path) if self.path else folder / "audio"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._run: wave.Wave_write | None = None
+        self._one: wave.Wave_write | None = None
+        self._rate = 0
+
+    def write(self, utterance_id: str, chunk: AudioChunk) -> None:
+        """Append to the utterance's file and to run.wav (resampled there if its rate differs)."""
+        if self._one is None:
+            self._one = open_wav(self._free(_file_name(utterance_id)), chunk.sample_rate)
+        if self._run is None:
+            self._run = open_wav(self._free("run"), chunk.sample_rate)
+            self._rate = chunk.sample_rate
+        self._one.writeframesraw(pcm16(chunk.samples))
+        self._run.writeframesraw(pcm16(_resample(chunk, self._rate).samples))
+
+    def end(self, utterance_id: str) -> None:
+        """Close the utterance's file."""
+        if self._one is not None:
+            self._one.close()
+            self._one = None
+
+    def close(self) -> None:
+        """Close run.wav, too."""
+        self.end("")
+        if self._run is not None:
+            self._run.close()
+            self._run = None
+
+    def _free(self, stem: str) -> Path:
+        path, number = self._folder / f"{stem}.wav", 1
+        while path.exists():
+            number += 1
+            path = self._folder / f"{stem}-{number}.wav"
+        return path
+
+
+def _file_name(utterance_id: str) -> str:
+    # Ids come from the outside (an LLM's message ids): nothing in them may leave the folder.
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", utterance_id).strip(".")[:80] or "utterance"
+
+
+def _resample(chunk: AudioChunk, rate: int) -> AudioChunk:
+    # Only a fallback voice changes the rate within a run; linear interpolation is good enough to listen to.
+    if chunk.sample_rate == rate:
+        return chunk
+    import numpy as np
+
+    n = round(chunk.samples.size * rate / chunk.sample_rate)
+    at = np.arange(n) * (chunk.sample_rate / rate)
+    samples = np.interp(at, np.arange(chunk.samples.size), chunk.samples).astype(np.float32)
+    return AudioChunk(samples, rate)

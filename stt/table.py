@@ -1,0 +1,69 @@
+"""Runs as one pandas table: a row a record, with the choices behind it and every metric."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from stt.metrics import METRICS, metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stt.results import Run
+
+COLUMNS = (
+    *("run", "path", "key", "translator", "tts", "device", "segment", "source_name", "pipeline"),
+    *("machine", "session", "pass", "phase", "id", "bucket", "status"),
+    *("source", "translation", "reference", "source_tokens", "target_tokens", "source_words"),
+    *("clauses", "audio_s", "leading_silence_s", "sample_rate", "error", "valid"),
+    *METRICS,
+)
+"""`source` is the text, `source_name` the choice in the configuration; a metric may be NaN."""
+
+
+def table(runs: Iterable[Run]) -> pd.DataFrame:
+    """One row a record, with `COLUMNS`; `attrs["corrupt_lines"]` counts lines that were lost."""
+    import pandas as pd
+
+    runs = list(runs)
+    frame = pd.DataFrame([row for run in runs for row in _rows(run)], columns=list(COLUMNS))
+    frame = frame.astype(dict.fromkeys((*METRICS, "audio_s", "leading_silence_s"), float))
+    frame = frame.astype({"valid": bool})
+    frame.attrs["corrupt_lines"] = sum(run.corrupt for run in runs)
+    return frame
+
+
+def _rows(run: Run) -> Iterator[dict[str, Any]]:
+    choices = run.header.get("choices", {})
+    shared = {
+        "run": run.path.resolve().name,
+        "path": str(run.path),
+        "key": run.header.get("key"),
+        "source_name": choices.get("source"),
+        **{
+            name: choices.get(name)
+            for name in ("translator", "tts", "device", "segment", "pipeline")
+        },
+    }
+    sessions = {entry["session"]: entry for entry in run.header.get("sessions", [])}
+    for stored in run.records:
+        session = sessions.get(stored["session"], {})
+        yield {
+            **stored,
+            **shared,
+            "machine": machine(session.get("environment") or run.header.get("environment") or {}),
+            "source_words": len(stored["source"].split()),
+            "valid": bool(session.get("valid", {}).get("ok")),
+            **metrics(stored),
+        }
+
+
+def machine(environment: dict[str, Any]) -> str:
+    """A short name of the hardware: `Xeon Gold 6338 x4 + NVIDIA L4`."""
+    cpu, gpu = environment.get("cpu") or {}, environment.get("gpu")
+    model = re.sub(r"\((R|TM)\)|\bCPU\b|\bIntel\b|@.*", "", str(cpu.get("model") or "unknown"))
+    name = f"{' '.join(model.split())} x{cpu.get('cores', '?')}"
+    card = gpu.get("name") if isinstance(gpu, dict) else gpu
+    return f"{name} + {card}" if card else name

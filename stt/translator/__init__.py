@@ -1,0 +1,29 @@
+"""Translators: one file per engine, and what bounds their input."""
+
+from __future__ import annotations
+
+from stt.errors import EngineError
+
+LONGEST_TOKEN_CHARS = 16
+"""No sentencepiece token of a usual vocabulary stands for more characters."""
+
+
+def tidy(text: str, max_length: int) -> str:
+    """`text` with single spaces, before it is tokenized.
+
+    Raises:
+        EngineError: it cannot fit into `max_length` tokens, however they are cut.
+    """
+    text = " ".join(text.split())
+    if len(text) > max_length * LONGEST_TOKEN_CHARS:
+        raise too_long(text, max_length)
+    return text
+
+
+def too_long(text: str, max_length: int) -> EngineError:
+    """What to say about a sentence that the model cannot read."""
+    return EngineError(
+        f"A sentence of {len(text)} characters ({text[:30]!r}...) has more than "
+        f"translator.max_length={max_length} tokens. "
+        f"Write shorter sentences, or choose segment=clause."
+    )

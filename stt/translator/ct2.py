@@ -1,0 +1,203 @@
+"""CTranslate2: int8 or float32 on CPU, clauses given out while decoding goes on."""
+
+from __future__ import annotations
+
+import json
+import queue
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from stt import embedded
+from stt.device import Device
+from stt.engine import Translator
+from stt.errors import ConfigError, EngineError, EngineUnavailable
+from stt.messages import Clause
+from stt.translator import tidy, too_long
+from stt.translator.clauses import ClauseCutter, Detokenizer
+
+EMBEDDED = "embedded"
+
+
+class Precision(StrEnum):
+    """What the matrices are multiplied in; activations between them are float32."""
+
+    int8 = "int8"
+    float32 = "float32"
+
+
+@dataclass
+class CTranslate2(Translator):
+    """An NLLB-style model through CTranslate2.
+
+    Attributes:
+        model: `embedded`, or a folder with a converted model and its `sentencepiece.bpe.model`.
+        beam: 1 is greedy and gives clauses as they are decoded; more gives the whole at once.
+        max_length: longest sentence and longest translation, in tokens.
+        threads: of one matrix product; null = device.threads.
+        min_clause_chars: a shorter clause waits for the next one.
+    """
+
+    model: str
+    precision: Precision
+    beam: int
+    max_length: int
+    threads: int | None
+    min_clause_chars: int
+    source_language: str
+    target_language: str
+
+    def __post_init__(self) -> None:
+        """No model yet: `load` brings it."""
+        self._translator: Any = None
+        self._decoding: ThreadPoolExecutor | None = None
+
+    def load(self, device: Device) -> None:
+        """Read the model, and derive it first if this user never did."""
+        import ctranslate2
+        from sentencepiece import SentencePieceProcessor
+
+        folder = embedded.EMBEDDED if self.model == EMBEDDED else Path(self.model).expanduser()
+        files, known = self._read(folder)
+        self._threads = self.threads or device.threads
+        # On a thread that ends: OpenMP keeps a team for each thread that ever asked for one,
+        # and when all teams exceed the CPUs, every wait sleeps instead of spinning (3.6 times
+        # slower).
+        with ThreadPoolExecutor(1, thread_name_prefix="load") as loading:
+            self._translator = loading.submit(
+                ctranslate2.Translator,
+                str(folder),
+                device.name,
+                compute_type=self.precision.value,
+                intra_threads=self._threads,
+                files=files,
+            ).result()
+        for language in (self.source_language, self.target_language):
+            if language not in known:
+                raise ConfigError(
+                    f"The model {self.model} does not know the language {language}. Choose "
+                    f"language.source and language.target from: "
+                    f"{', '.join(t for t in known if re.fullmatch('[a-z]{3}_[A-Z][a-z]{3}', t))}."
+                )
+        self._pieces = SentencePieceProcessor(model_file=str(folder / embedded.SENTENCEPIECE))
+        self._version = ctranslate2.__version__
+        self._decoding = ThreadPoolExecutor(1, thread_name_prefix="decode")
+
+    def _read(self, folder: Path) -> tuple[dict[str, bytes] | None, list[str]]:
+        """Model files in memory (None: CTranslate2 reads the folder) and the vocabulary."""
+        if self.model == EMBEDDED:
+            longest = embedded.config(folder)["max_position_embeddings"]
+            if self.max_length > longest:
+                raise ConfigError(
+                    f"translator.max_length={self.max_length}: the embedded model has {longest} "
+                    f"positions. Choose {longest} or fewer."
+                )
+            files, self._sha256 = embedded.ctranslate2_files(folder)
+            return files, json.loads(files["shared_vocabulary.json"])
+        needed = ("model.bin", "shared_vocabulary.json", embedded.SENTENCEPIECE)
+        if missing := [name for name in needed if not (folder / name).is_file()]:
+            raise EngineUnavailable(
+                f"translator.model={self.model}: {', '.join(missing)} not found there. "
+                f"Make it with `ct2-transformers-converter --model NAME --output_dir DIR "
+                f"--copy_files {embedded.SENTENCEPIECE}`, or choose translator=embedded."
+            )
+        self._sha256 = embedded.sha256(folder / "model.bin")
+        return None, json.loads((folder / "shared_vocabulary.json").read_text(encoding="utf-8"))
+
+    def effective(self) -> dict[str, Any]:
+        """What CTranslate2 reports."""
+        compute_type = self._translator.compute_type
+        return {
+            "engine": f"ctranslate2 {self._version}",
+            "model": self.model,
+            "sha256": self._sha256,
+            "precision": "int8" if compute_type == "int8_float32" else compute_type,
+            "compute_type": compute_type,
+            "device": self._translator.device,
+            "threads": self._threads,
+            "beam": self.beam,
+            "max_length": self.max_length,
+            "streaming": self.beam == 1,
+        }
+
+    def translate(self, text: str) -> Iterator[Clause]:
+        """Yield clauses as they are decoded; decoding goes on while the caller uses them."""
+        source = self._encode(text)
+        if self.beam == 1:
+            yield from self._stream(source)
+            return
+        tokens = self._decode(source, beam_size=self.beam)
+        detokenizer = Detokenizer()
+        whole = "".join(map(detokenizer.feed, tokens)) + detokenizer.finish()
+        yield self._last(whole, 0, tokens, 0, source)
+
+    def close(self) -> None:
+        """Stop the decoding thread and free the model."""
+        if self._decoding is not None:
+            self._decoding.shutdown(cancel_futures=True)
+        self._decoding = self._translator = None
+
+    def _encode(self, text: str) -> list[str]:
+        """Source tokens, language first.
+
+        Raises:
+            EngineError: longer than the model can read.
+        """
+        text = tidy(text, self.max_length)
+        pieces = self._pieces.encode(text, out_type=str)
+        if len(pieces) + 2 > self.max_length:
+            raise too_long(text, self.max_length)
+        return [self.source_language, *pieces, "</s>"]
+
+    def _decode(self, source: list[str], **options: Any) -> list[str]:
+        """Target tokens after the language; the last is `</s>` unless the limit came first."""
+        try:
+            found = self._translator.translate_batch(
+                [source],
+                target_prefix=[[self.target_language]],
+                max_decoding_length=self.max_length,
+                return_end_token=True,
+                **options,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise EngineError(f"CTranslate2 could not translate this sentence: {error}") from error
+        tokens: list[str] = found[0].hypotheses[0]
+        return tokens[1:]
+
+    def _stream(self, source: list[str]) -> Iterator[Clause]:
+        """Decode on another thread; hand over each clause the moment its last token is known."""
+        if self._decoding is None:
+            raise EngineError("The translator is closed.")
+        found: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
+        detokenizer, cutter = Detokenizer(), ClauseCutter(self.min_clause_chars)
+        abandoned = False
+
+        def step(result: Any) -> bool:
+            if result.step > 0:  # 0 is the language
+                for clause in cutter.feed(detokenizer.feed(result.token)):
+                    found.put((clause, result.step))
+            return abandoned
+
+        decoding = self._decoding.submit(self._decode, source, beam_size=1, callback=step)
+        decoding.add_done_callback(lambda _: found.put(None))
+        given_tokens = index = 0
+        try:
+            while (clause := found.get()) is not None:
+                text, so_far = clause
+                yield Clause(text, index, False, so_far - given_tokens, len(source))
+                given_tokens, index = so_far, index + 1
+            tokens = decoding.result()
+        finally:
+            abandoned = True
+        rest = "".join(cutter.feed(detokenizer.finish())) + cutter.finish()
+        yield self._last(rest, index, tokens, given_tokens, source)
+
+    def _last(
+        self, text: str, index: int, tokens: list[str], given_tokens: int, source: list[str]
+    ) -> Clause:
+        truncated = tokens[-1:] != ["</s>"]
+        return Clause(text, index, True, len(tokens) - given_tokens, len(source), truncated)

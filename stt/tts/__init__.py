@@ -1,0 +1,1 @@
+"""Synthesizers: target text in, audio out. One file per engine."""

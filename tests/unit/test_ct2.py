@@ -1,0 +1,170 @@
+"""CTranslate2 over the packaged model: clauses stream, limits hold, what runs is told."""
+
+import time
+
+import pytest
+from omegaconf import OmegaConf
+
+from stt.device import Device
+from stt.embedded import EMBEDDED
+from stt.errors import ConfigError, EngineError, EngineUnavailable
+from stt.messages import Clause
+from stt.translator.ct2 import CTranslate2, Precision
+
+pytestmark = pytest.mark.engine
+LONG = "I would like to go to the station, but it is raining and I have no umbrella."
+
+
+def engine(**changes):
+    values = {
+        "model": "embedded",
+        "precision": Precision.int8,
+        "beam": 1,
+        "max_length": 256,
+        "threads": 1,
+        "min_clause_chars": 1,
+        "source_language": "eng_Latn",
+        "target_language": "jpn_Jpan",
+    }
+    return CTranslate2(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    translator = engine()
+    translator.load(Device("cpu", 2))
+    yield translator
+    translator.close()
+
+
+def said(clauses):
+    return "".join(clause.text for clause in clauses)
+
+
+def test_clauses_are_numbered_counted_and_only_the_last_is_final(loaded):
+    clauses = list(loaded.translate(LONG))
+    assert len(clauses) > 1
+    assert [clause.index for clause in clauses] == list(range(len(clauses)))
+    assert [clause.final for clause in clauses] == [False] * (len(clauses) - 1) + [True]
+    assert all(clause.tokens > 0 and clause.text for clause in clauses)
+    assert not any(clause.truncated for clause in clauses)
+
+
+def test_streamed_clauses_are_the_translation_of_the_whole(loaded):
+    whole = loaded._decode(loaded._encode(LONG), beam_size=1)
+    clauses = list(loaded.translate(LONG))
+    ids = loaded._pieces.piece_to_id(whole[:-1])
+    assert said(clauses) == loaded._pieces.decode(ids)
+    assert sum(clause.tokens for clause in clauses) == len(whole)
+
+
+def test_decoding_goes_on_while_the_caller_speaks(loaded):
+    stream = loaded.translate(LONG)
+    next(stream)
+    time.sleep(0.5)
+    start = time.perf_counter()
+    rest = list(stream)
+    assert rest[-1].final
+    assert time.perf_counter() - start < 0.2
+
+
+def test_a_caller_that_walks_away_does_not_disturb_the_next_sentence(loaded):
+    expected = said(loaded.translate(LONG))
+    stream = loaded.translate("First of all, we wait, then we go, and at last, we come back.")
+    next(stream)
+    stream.close()
+    assert said(loaded.translate(LONG)) == expected
+
+
+def test_a_translation_cut_off_by_the_limit_says_so(loaded):
+    rows = (EMBEDDED.parent / "speech.tsv").read_text(encoding="utf-8").splitlines()[:80]
+    grown = {}  # target tokens more than source tokens, by sentence
+    for text in (row.split("\t")[2] for row in rows):
+        clauses = list(loaded.translate(text))
+        grown[text] = sum(c.tokens for c in clauses) - clauses[0].source_tokens
+    text = max(grown, key=lambda key: grown[key])
+    assert grown[text] > 0
+    translator = engine(max_length=len(loaded._encode(text)))
+    translator.load(Device("cpu", 1))
+    *others, last = translator.translate(text)
+    assert last.truncated
+    assert last.final
+    assert not any(clause.truncated for clause in others)
+    translator.close()
+
+
+@pytest.mark.parametrize("text", ["word " * 400, "word " * 200_000, "a" * 1_000_000])
+def test_a_sentence_that_is_too_long_is_refused_in_words(loaded, text):
+    with pytest.raises(EngineError, match="max_length"):
+        list(loaded.translate(text))
+
+
+@pytest.mark.parametrize("text", ["", " ", "🎉", "\x00\x01", "</s> <pad> jpn_Jpan", "日本語", "…"])
+def test_odd_input_is_translated_to_something(loaded, text):
+    clauses = list(loaded.translate(text))
+    assert clauses[-1].final
+    assert all(isinstance(clause, Clause) for clause in clauses)
+
+
+def test_what_runs_is_read_back(loaded):
+    effective = loaded.effective()
+    assert effective["precision"] == "int8"
+    assert effective["compute_type"].startswith("int8")
+    assert (effective["threads"], effective["beam"], effective["device"]) == (1, 1, "cpu")
+    assert len(effective["sha256"]) == 64
+
+
+def test_beams_and_float32_give_the_whole_translation_at_once():
+    translator = engine(beam=3, precision=Precision.float32, threads=None)
+    translator.load(Device("cpu", 2))
+    (clause,) = translator.translate(LONG)
+    assert clause.final
+    assert not clause.truncated
+    assert translator.effective()["precision"] == "float32"
+    assert translator.effective()["threads"] == 2
+    translator.close()
+
+
+def test_an_unknown_language_is_refused_with_those_there_are():
+    with pytest.raises(ConfigError, match=r"fra_Latn.*jpn_Jpan"):
+        engine(target_language="fra_Latn").load(Device("cpu", 1))
+
+
+def test_more_length_than_the_model_has_is_refused():
+    with pytest.raises(ConfigError, match="positions"):
+        engine(max_length=5000).load(Device("cpu", 1))
+
+
+def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):
+    with pytest.raises(EngineUnavailable, match="ct2-transformers-converter"):
+        engine(model=str(tmp_path)).load(Device("cpu", 1))
+
+
+def test_a_converted_model_in_a_folder_is_used_like_the_packaged_one(tmp_path, loaded):
+    from stt.embedded import SENTENCEPIECE, derive_ctranslate2
+
+    derive_ctranslate2(EMBEDDED, tmp_path)
+    (tmp_path / SENTENCEPIECE).write_bytes((EMBEDDED / SENTENCEPIECE).read_bytes())
+    translator = engine(model=str(tmp_path))
+    translator.load(Device("cpu", 1))
+    assert said(translator.translate(LONG)) == said(loaded.translate(LONG))
+    translator.close()
+
+
+def test_the_cpu_rests_when_nothing_is_translated(loaded):
+    list(loaded.translate(LONG))
+    time.sleep(0.1)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.05
+
+
+def test_the_fields_are_a_schema_that_omegaconf_understands():
+    merged = OmegaConf.merge(OmegaConf.structured(CTranslate2), {"precision": "float32", "beam": 3})
+    assert merged.precision is Precision.float32
+
+
+def test_close_may_be_called_twice_and_before_load():
+    translator = engine()
+    translator.close()
+    translator.close()

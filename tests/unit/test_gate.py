@@ -1,0 +1,459 @@
+"""The gate judges only what the runs allow, and never takes silence for a pass."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stt import jsonl
+from stt.gate import judge, main, more_work, noise_floor
+from stt.messages import Status
+from stt.results import load
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+SCRIPT = runpy.run_path(str(FIXTURES / "make_runs.py"))
+RUNS = FIXTURES / "runs"
+write, header = SCRIPT["write"], SCRIPT["header"]
+ROOT = Path(__file__).parents[2]
+
+
+def gate(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit status, last line, all of it."""
+    status = main([str(argument) for argument in arguments])
+    text = capsys.readouterr().out
+    return status, text.rstrip().splitlines()[-1], text
+
+
+def change_header(path: Path, **changes: Any) -> Path:
+    head = json.loads((path / "run.json").read_bytes())
+    jsonl.replace(path / "run.json", {**head, **changes})
+    return path
+
+
+def change_session(path: Path, **changes: Any) -> Path:
+    head = json.loads((path / "run.json").read_bytes())
+    head["sessions"][-1].update(changes)
+    jsonl.replace(path / "run.json", head)
+    return path
+
+
+def rewrite(run: Path, change: Callable[[int, dict[str, Any]], None]) -> Path:
+    """Apply `change(number of the line, record)` to every record of a run."""
+    lines = [json.loads(line) for line in (run / "records.jsonl").read_bytes().splitlines()]
+    for number, line in enumerate(lines):
+        change(number, line)
+    (run / "records.jsonl").write_bytes(b"".join(jsonl.dumps(line) + b"\n" for line in lines))
+    return run
+
+
+# Against the limit
+
+
+def test_a_fast_run_passes_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    status, last, text = gate(capsys, RUNS / "synthetic-fast")
+    assert (status, last) == (0, "PASS")
+    assert "ttfa_audible_ms PASS: p95 <= 150 ms" in text
+    assert "total_ms PASS: p95 <= 150 ms" in text
+
+
+def test_a_slow_run_is_too_slow_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    status, last, _ = gate(capsys, RUNS / "synthetic-slow")
+    assert status == 1
+    assert last.startswith("TOO SLOW: ttfa_audible_ms is over 150 ms at p95; total_ms")
+
+
+def test_failures_in_the_run_cannot_be_judged_and_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, last, text = gate(capsys, RUNS / "synthetic-flawed")
+    assert status == 2
+    assert last.startswith("CANNOT JUDGE: ")
+    for status_name in ("failed", "timeout", "truncated", "fallback"):
+        assert f"1 utterances {status_name}" in last
+    assert "4 of 64 sentences missed it" in text  # the verdict counts them as misses
+
+
+def test_even_a_run_with_one_failure_in_two_hundred_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(tmp_path / "r", header("k"), sentences=200, passes=1, failures={7: Status.failed})
+    status, last, text = gate(capsys, run)
+    assert (status, last) == (2, "CANNOT JUDGE: 1 utterances failed (syn-007)")
+    assert "total_ms PASS" in text
+
+
+def test_too_few_sentences_are_undecided_however_often_they_are_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(tmp_path / "r", header("k"), sentences=20, passes=5)
+    status, last, text = gate(capsys, run)
+    assert status == 2
+    assert "at least 39 more sentences needed" in last
+    assert "n too small for p95" in text
+
+
+def test_one_metric_that_fails_is_enough_though_another_is_undecided(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(tmp_path / "r", header("k"), sentences=30, passes=1)
+
+    def end_late(_: int, line: dict[str, Any]) -> None:
+        line["chunks"][-1][0] += 10**9
+        line["marks_ns"]["synthesize_end"] += 10**9
+
+    status, last, text = gate(capsys, rewrite(run, end_late))
+    assert "ttfa_audible_ms UNDECIDED" in text
+    assert (status, last) == (1, "TOO SLOW: total_ms is over 150 ms at p95")
+
+
+def test_an_invalid_run_is_refused_with_its_reasons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(tmp_path / "r", header("k"))
+    change_session(run, valid={"ok": False, "reasons": ["tts fell back to the stock path"]})
+    status, last, _ = gate(capsys, run)
+    assert (status, last) == (2, "CANNOT JUDGE: invalid run: tts fell back to the stock path")
+
+
+def test_a_run_that_was_killed_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(tmp_path / "r", header("k"))
+    head = json.loads((run / "run.json").read_bytes())
+    del head["sessions"][0]["valid"]
+    jsonl.replace(run / "run.json", head)
+    assert gate(capsys, run)[0] == 2
+
+
+def test_an_earlier_broken_session_does_not_spoil_a_good_rerun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(tmp_path / "r", header("k"), failures={1: Status.failed})
+    assert gate(capsys, run)[0] == 2
+    write(run, header("k"))
+    assert gate(capsys, run)[0] == 0
+
+
+def test_records_that_disappeared_are_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(tmp_path / "r", header("k"), passes=1)
+    lines = (run / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "records.jsonl").write_bytes(b"".join(lines[:-1]))
+    assert "records are missing" in gate(capsys, run)[1]
+    (run / "records.jsonl").write_bytes(b"".join([*lines[:-2], b"{torn\n", lines[-1]]))
+    assert "1 unreadable lines" in gate(capsys, run)[1]
+
+
+def test_a_pass_that_skipped_sentences_is_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(tmp_path / "r", header("k"))
+    lines = (run / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "records.jsonl").write_bytes(b"".join(lines[:-3]))
+    change_session(run, counts={"ok": 125})
+    assert "passes hold different numbers of sentences" in gate(capsys, run)[1]
+
+
+def test_warm_ups_alone_are_no_measurement(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(tmp_path / "r", header("k"), sentences=0, passes=1)
+    assert gate(capsys, run)[:2][0] == 2
+    assert "no measured utterance" in gate(capsys, run)[1]
+
+
+def test_times_that_do_not_add_up_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(tmp_path / "r", header("k"))
+
+    def stamp_late(_: int, line: dict[str, Any]) -> None:
+        line["marks_ns"]["first_chunk"] += 50_000_000  # stamped after the whole download
+        line["marks_ns"]["synthesize_end"] += 50_000_000
+
+    rewrite(run, stamp_late)
+    status, last, _ = gate(capsys, run)
+    assert status == 2
+    assert "times of 64 sentences do not add up" in last
+
+
+def test_network_engines_never_gate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write(tmp_path / "r", header("k"))
+    change_session(run, effective={"translator": {}, "tts": {"network": True}})
+    status, last, _ = gate(capsys, run)
+    assert (status, last) == (
+        2,
+        "CANNOT JUDGE: the tts runs over the network, whose speed is not ours",
+    )
+
+
+@pytest.mark.parametrize("target", [{}, {"metrics": ["speed"], "percentile": 95, "limit_ms": 1}])
+def test_a_run_without_a_known_target_cannot_be_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], target: dict[str, Any]
+) -> None:
+    run = change_header(write(tmp_path / "r", header("k")), config={"target": target})
+    assert gate(capsys, run)[0] == 2
+
+
+def test_a_missing_folder_and_a_folder_of_many_runs_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gate(capsys, tmp_path / "no")[0] == 2
+    status, last, _ = gate(capsys, RUNS)
+    assert status == 2
+    assert "holds 4 runs. Name one of them." in last
+
+
+# Against a baseline
+
+
+def test_a_run_against_itself_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    fast = RUNS / "synthetic-fast"
+    assert gate(capsys, fast, "--against", fast)[:2] == (0, "PASS")
+
+
+def test_a_regression_within_the_limit_is_too_slow_and_both_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    regressed, fast = RUNS / "synthetic-regressed", RUNS / "synthetic-fast"
+    status, last, text = gate(capsys, regressed, "--against", fast)
+    assert status == 1
+    assert "total_ms is 1.40x the baseline [1.38, 1.41]" in last
+    assert "total_ms PASS: p95 <= 150 ms" in text  # the absolute verdict is always printed
+
+
+def test_the_comparison_alone_decides_when_there_is_a_baseline(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    slow = RUNS / "synthetic-slow"
+    status, last, text = gate(capsys, slow, "--against", slow)
+    assert (status, last) == (0, "PASS")
+    assert "total_ms FAIL: p95 <= 150 ms" in text
+
+
+def test_a_faster_run_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    fast, slow = RUNS / "synthetic-fast", RUNS / "synthetic-slow"
+    assert gate(capsys, fast, "--against", slow)[0] == 0
+
+
+@pytest.mark.parametrize(("slowness", "status"), [(1.03, 0), (1.12, 1)])
+def test_certain_but_small_changes_pass(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], slowness: float, status: int
+) -> None:
+    base = write(tmp_path / "base", header("k"), seed=1)
+    run = write(tmp_path / "run", header("k2"), slowness=slowness, seed=2)
+    assert gate(capsys, run, "--against", base)[0] == status
+
+
+def test_a_large_but_uncertain_change_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write(tmp_path / "base", header("k"), sentences=24, passes=1, seed=1)
+    run = write(tmp_path / "run", header("k"), sentences=24, passes=1, seed=1)
+
+    def scatter(
+        number: int, line: dict[str, Any]
+    ) -> None:  # 10 % slower on average, 2x or 0.6x each
+        factor = 2.0 if number % 2 else 0.6
+        line["marks_ns"] = {k: round(factor * v) for k, v in line["marks_ns"].items()}
+        line["chunks"] = [[round(factor * at), n] for at, n in line["chunks"]]
+
+    status, last, _ = gate(capsys, rewrite(run, scatter), "--against", base)
+    assert (status, last) == (0, "PASS")
+    ratio = judge(load(run)[0], load(base)[0]).ratios["total_ms"]
+    assert ratio.ratio > 1.08
+    assert ratio.low < 1 < ratio.high
+
+
+def test_a_change_below_the_noise_of_the_baseline_itself_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write(tmp_path / "base", header("k"), slowness=1.3, seed=1)
+    write(base, header("k"), seed=2)  # the same configuration, 30 % apart from session to session
+    assert noise_floor(load(base)[0], "total_ms") > 0.25
+    run = write(tmp_path / "run", header("k2"), slowness=1.12, seed=3)
+    assert gate(capsys, run, "--against", base)[0] == 0
+
+
+def test_a_regression_that_the_session_before_did_not_show_wants_a_rerun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write(tmp_path / "base", header("k"), seed=1)
+    run = write(tmp_path / "run", header("k2"), seed=2)
+    write(run, header("k2"), slowness=1.3, seed=3)
+    status, last, _ = gate(capsys, run, "--against", base)
+    assert status == 2
+    assert "not in the session before: run it once more" in last
+    write(run, header("k2"), slowness=1.3, seed=4)
+    assert gate(capsys, run, "--against", base)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "doubt"),
+    [
+        ({"corpus_sha256": "another"}, "another corpus"),
+        ({"environment": {"fingerprint": "another"}}, "another machine"),
+        ({"environment": {}}, "another machine"),
+    ],
+)
+def test_another_corpus_or_machine_is_no_baseline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], doubt: str
+) -> None:
+    base = change_header(write(tmp_path / "base", header("k"), seed=1), **changes)
+    status, last, text = gate(capsys, RUNS / "synthetic-fast", "--against", base)
+    assert status == 2
+    assert doubt in last
+    assert "total_ms PASS" in text
+
+
+def test_two_unknown_machines_are_not_the_same_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = change_header(write(tmp_path / "r", header("k")), environment={})
+    status, last, _ = gate(capsys, run, "--against", run)
+    assert status == 2
+    assert "another machine" in last
+
+
+def test_another_machine_can_be_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = write(tmp_path / "base", header("k"), seed=1)
+    change_header(base, environment={"fingerprint": "another"})
+    arguments = (RUNS / "synthetic-fast", "--against", base, "--allow-other-machine")
+    status, _, text = gate(capsys, *arguments)
+    assert status == 0
+    assert "note: compared although machines" in text
+
+
+def test_a_broken_baseline_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    fast, flawed = RUNS / "synthetic-fast", RUNS / "synthetic-flawed"
+    status, last, _ = gate(capsys, fast, "--against", flawed)
+    assert status == 2
+    assert "baseline: 1 utterances failed" in last
+
+
+def test_sentences_are_matched_by_their_text_not_only_by_their_id(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write(tmp_path / "base", header("k"), seed=1)
+    text = (base / "records.jsonl").read_text(encoding="utf-8")
+    (base / "records.jsonl").write_text(text.replace('"source":"', '"source":"Not '), "utf-8")
+    status, last, _ = gate(capsys, RUNS / "synthetic-fast", "--against", base)
+    assert status == 2
+    assert "fewer than 20 sentences in common" in last
+
+
+# Work that no clock can change
+
+
+def changed_work(tmp_path: Path, key: str = "k2", **changes: Any) -> Path:
+    """A run like the fast one, with more of something in its first measured record."""
+    run: Path = write(tmp_path / "run", header(key), seed=1)
+    lines = [json.loads(line) for line in (run / "records.jsonl").read_bytes().splitlines()]
+    first = next(line for line in lines if line["phase"] == "measure")
+    for name, more in changes.items():
+        if name == "samples":
+            first["chunks"][-1][1] += more
+        elif name == "first_samples":
+            first["chunks"][0][1] += more
+            first["chunks"][1][1] -= more
+        else:
+            first[name] += more
+    (run / "records.jsonl").write_bytes(b"".join(jsonl.dumps(line) + b"\n" for line in lines))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"target_tokens": 1}, "target_tokens"),
+        ({"clauses": 1}, "clauses"),
+        ({"samples": 1}, "samples "),
+        ({"first_samples": 100}, "samples of the first chunk"),
+    ],
+)
+def test_more_work_for_the_same_text_fails_without_any_clock(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, int],
+    reason: str,
+) -> None:
+    run = changed_work(tmp_path, **changes)
+    status, last, _ = gate(capsys, run, "--against", RUNS / "synthetic-fast")
+    assert status == 1
+    assert last.startswith(f"TOO SLOW: {reason}")
+    assert "in 64 sentences with the same texts" in last
+
+
+def test_less_work_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = changed_work(tmp_path, target_tokens=-1, samples=-10)
+    assert gate(capsys, run, "--against", RUNS / "synthetic-fast")[0] == 0
+
+
+def test_another_configuration_may_work_differently(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = changed_work(tmp_path, target_tokens=1)
+    change_header(run, choices={**SCRIPT["CHOICES"], "translator": "another"})
+    status, _, text = gate(capsys, run, "--against", RUNS / "synthetic-fast")
+    assert status == 0
+    assert "note: target_tokens" in text
+
+
+def test_another_translation_is_not_compared_as_work(tmp_path: Path) -> None:
+    run = changed_work(tmp_path, target_tokens=1, translation="。")
+    old = [r for r in load(RUNS / "synthetic-fast")[0].records if r["phase"] == "measure"]
+    new = [r for r in load(run)[0].records if r["phase"] == "measure"]
+    assert more_work(old, new) == []
+
+
+def broken_speech(records: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    broken, seen = [], set()
+    for kept in records:
+        late = [[at + 10**9 * (i > 0), n] for i, (at, n) in enumerate(kept["chunks"])]
+        hit = len(late) > 1 and (kept["id"] in seen or len(seen) < count)
+        seen |= {kept["id"]} if hit else set()
+        broken.append({**kept, "chunks": late} if hit else kept)
+    return broken
+
+
+def test_underruns_fail_when_they_are_many_not_when_one_sentence_hiccups() -> None:
+    old = [r for r in load(RUNS / "synthetic-fast")[0].records if r["phase"] == "measure"]
+    assert more_work(old, broken_speech(old, 1)) == []
+    (reason,) = more_work(old, broken_speech(old, 12))
+    assert reason == "speech breaks more often in 12 sentences, less often in 0"
+    assert more_work(broken_speech(old, 12), old) == []
+
+
+# The command
+
+
+def test_json_holds_everything_the_text_says(capsys: pytest.CaptureFixture[str]) -> None:
+    regressed, fast = RUNS / "synthetic-regressed", RUNS / "synthetic-fast"
+    status = main([str(regressed), "--against", str(fast), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["exit_status"] == status == 1
+    assert told["verdict"].startswith("TOO SLOW: ")
+    assert told["verdicts"]["total_ms"]["outcome"] == "PASS"
+    assert told["ratios"]["total_ms"]["low"] > 1.3
+    found = judge(load(regressed)[0], load(fast)[0])
+    assert told["ratios"]["total_ms"]["ratio"] == found.ratios["total_ms"].ratio
+
+
+def test_the_command_exits_with_its_verdict_and_never_needs_pandas() -> None:
+    code = "import sys; sys.modules['pandas'] = None; from stt.gate import main; sys.exit(main())"
+    for name, status in (("fast", 0), ("slow", 1), ("flawed", 2)):
+        command = [sys.executable, "-c", code, str(RUNS / f"synthetic-{name}")]
+        assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == status
+    help_text = subprocess.run(
+        [sys.executable, "-m", "stt.gate", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert help_text.returncode == 0
+    assert "0 pass, 1 too slow, 2 cannot judge" in help_text.stdout

@@ -1,0 +1,148 @@
+"""transformers runs the packaged checkpoint as it is, and says clearly what is missing."""
+
+import sys
+import time
+
+import pytest
+from omegaconf import OmegaConf
+
+from stt import embedded
+from stt.device import Device
+from stt.errors import EngineError, EngineUnavailable, UnsupportedDevice
+from stt.translator.hf import Compile, Dtype, Transformers
+
+pytestmark = pytest.mark.engine
+LONG = "I would like to go to the station, but it is raining and I have no umbrella."
+
+
+def engine(**changes):
+    values = {
+        "model": "embedded",
+        "revision": None,
+        "dtype": Dtype.float32,
+        "beam": 1,
+        "max_length": 256,
+        "compile": Compile.none,
+        "source_language": "eng_Latn",
+        "target_language": "jpn_Jpan",
+    }
+    return Transformers(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    pytest.importorskip("torch", reason="needs the extra torch")
+    pytest.importorskip("transformers", reason="needs the extra torch")
+    translator = engine()
+    translator.load(Device("cpu", 2))
+    yield translator
+    translator.close()
+
+
+def test_a_sentence_is_one_final_counted_clause(loaded):
+    (clause,) = loaded.translate(LONG)
+    assert clause.final
+    assert not clause.truncated
+    assert clause.tokens > 5
+    assert clause.text.endswith("。")
+
+
+def test_the_weights_are_the_dequantized_checkpoint_and_the_head_is_tied(loaded):
+    import torch
+
+    state = loaded._model.state_dict()
+    for name, tensor in embedded.dequantized(embedded.tensors()).items():
+        assert torch.equal(state[name], torch.from_numpy(tensor)), name
+    shared = loaded._model.model.shared.weight.data_ptr()
+    assert loaded._model.lm_head.weight.data_ptr() == shared
+
+
+def test_computed_positions_equal_those_of_transformers(loaded):
+    theirs = loaded._model.model.encoder.embed_positions.weights.numpy()[2:]
+    ours = embedded.positions(len(theirs), theirs.shape[1])
+    assert abs(ours - theirs).max() < 1e-4
+
+
+def test_token_ids_of_transformers_and_of_the_derived_vocabulary_are_the_same(loaded):
+    from sentencepiece import SentencePieceProcessor
+
+    pieces = SentencePieceProcessor(model_file=str(embedded.EMBEDDED / embedded.SENTENCEPIECE))
+    ids = {token: i for i, token in enumerate(embedded.vocabulary())}
+    for row in (embedded.EMBEDDED.parent / "speech.tsv").read_text(encoding="utf-8").splitlines():
+        text = row.split("\t")[2]
+        tokens = ["eng_Latn", *pieces.encode(text, out_type=str), "</s>"]
+        ours = [ids.get(token, ids["<unk>"]) for token in tokens]
+        assert loaded._tokenizer(text)["input_ids"] == ours
+
+
+def test_what_runs_is_read_back(loaded):
+    effective = loaded.effective()
+    assert effective["dtype"] == "float32"
+    assert effective["beam"] == 1
+    assert effective["device"] == "cpu"
+    assert effective["threads"] == 2
+    assert effective["max_length"] == 256
+
+
+def test_a_translation_cut_off_by_the_limit_says_so(loaded):
+    (whole,) = loaded.translate("Tom turned pale.")
+    limit = loaded._model.generation_config.max_length
+    loaded._model.generation_config.max_length = whole.tokens
+    try:
+        (clause,) = loaded.translate("Tom turned pale.")
+    finally:
+        loaded._model.generation_config.max_length = limit
+    assert clause.truncated
+
+
+@pytest.mark.parametrize("text", ["word " * 400, "word " * 200_000])
+def test_a_sentence_that_is_too_long_is_refused_in_words(loaded, text):
+    with pytest.raises(EngineError, match="max_length"):
+        list(loaded.translate(text))
+
+
+@pytest.mark.parametrize("text", ["", "🎉", "</s> <pad> jpn_Jpan"])
+def test_odd_input_is_translated_to_something(loaded, text):
+    (clause,) = loaded.translate(text)
+    assert clause.final
+
+
+def test_bfloat16_with_beams_is_what_the_weights_are_in():
+    pytest.importorskip("torch", reason="needs the extra torch")
+    translator = engine(dtype=Dtype.bfloat16, beam=3)
+    translator.load(Device("cpu", 2))
+    assert translator.effective()["dtype"] == "bfloat16"
+    assert translator.effective()["beam"] == 3
+    (clause,) = translator.translate("Tom turned pale.")
+    assert clause.text
+    translator.close()
+
+
+def test_a_hub_model_that_is_not_here_says_at_once_what_to_run_or_choose(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="needs the extra torch")
+    monkeypatch.chdir(tmp_path)
+    start = time.perf_counter()
+    with pytest.raises(EngineUnavailable, match=r"hf download nobody/none .*translator=embedded"):
+        engine(model="nobody/none").load(Device("cpu", 1))
+    assert time.perf_counter() - start < 30
+
+
+def test_without_torch_the_pip_line_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(EngineUnavailable, match=r"pip install 'stt\[torch\]'"):
+        engine().load(Device("cpu", 1))
+
+
+def test_a_device_that_is_not_here_is_refused():
+    torch = pytest.importorskip("torch", reason="needs the extra torch")
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has mps")
+    with pytest.raises(UnsupportedDevice, match="mps"):
+        engine().load(Device("mps", 1))
+
+
+def test_the_fields_are_a_schema_that_omegaconf_understands():
+    values = {"dtype": "bfloat16", "compile": "none"}
+    merged = OmegaConf.merge(OmegaConf.structured(Transformers), values)
+    assert merged.dtype is Dtype.bfloat16
+    assert merged.compile is Compile.none

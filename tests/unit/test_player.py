@@ -1,0 +1,94 @@
+"""The virtual player says what a listener would have heard."""
+
+from __future__ import annotations
+
+from stt.messages import Sentence, Utterance
+from stt.player import play, playback
+
+MS = 1_000_000
+RATE = 1_000  # one sample a millisecond keeps the sums readable
+
+
+def test_chunks_that_arrive_in_time_touch() -> None:
+    played = playback([(30 * MS, 100), (60 * MS, 100)], RATE)
+    assert played is not None
+    assert played.starts_ns == (30 * MS, 130 * MS)
+    assert (played.gap_ns, played.underruns, played.end_ns) == (0, 0, 230 * MS)
+
+
+def test_a_late_chunk_is_heard_as_a_gap_and_counted_as_an_underrun() -> None:
+    played = playback([(30 * MS, 100), (150 * MS, 100)], RATE)
+    assert played is not None
+    assert (played.gap_ns, played.underruns, played.end_ns) == (20 * MS, 1, 250 * MS)
+
+
+def test_lag_is_the_delay_of_the_last_sample_behind_speech_that_began_with_the_text() -> None:
+    played = playback([(30 * MS, 100), (150 * MS, 100)], RATE, arrived_ns=10 * MS)
+    assert played is not None
+    assert played.lag_ns == (30 - 10 + 20) * MS
+
+
+def test_the_first_audible_sample_comes_after_the_leading_silence_and_any_gap_within_it() -> None:
+    smooth = playback([(30 * MS, 100)], RATE, leading_silence_s=0.02)
+    broken = playback([(30 * MS, 10), (60 * MS, 100)], RATE, leading_silence_s=0.02)
+    assert smooth is not None
+    assert broken is not None
+    assert smooth.audible_ns == 50 * MS
+    assert broken.audible_ns == (60 + 10) * MS
+
+
+def test_silence_from_end_to_end_is_never_audible() -> None:
+    played = playback([(30 * MS, 100)], RATE, leading_silence_s=None)
+    assert played is not None
+    assert played.audible_ns is None
+
+
+def test_a_prebuffer_delays_the_start_and_saves_the_underrun() -> None:
+    chunks = [(30 * MS, 50), (100 * MS, 50)]
+    assert playback(chunks, RATE).underruns == 1  # type: ignore[union-attr]
+    buffered = playback(chunks, RATE, prebuffer_ms=80)
+    assert buffered is not None
+    assert (buffered.starts_ns[0], buffered.underruns) == (100 * MS, 0)
+
+
+def test_a_sentence_shorter_than_the_prebuffer_still_plays() -> None:
+    played = playback([(30 * MS, 50)], RATE, prebuffer_ms=500)
+    assert played is not None
+    assert played.starts_ns == (30 * MS,)
+
+
+def test_no_audio_is_no_playback() -> None:
+    assert playback([], RATE) is None
+    assert playback([(5, 0)], RATE) is None
+    assert playback([], 0) is None
+
+
+def test_rounding_never_accumulates_over_many_chunks() -> None:
+    played = playback([(0, 1)] * 22_050, 22_050)
+    assert played is not None
+    assert played.audio_ns == played.end_ns == 1_000_000_000
+
+
+def spoken(arrived_ms: int, ready_ms: int, samples: int) -> Utterance:
+    return Utterance(
+        sentence=Sentence("s", "text", arrived_ms * MS),
+        translation="文",
+        marks_ns={"arrived": arrived_ms * MS},
+        chunks=((ready_ms * MS, samples),) if samples else (),
+        sample_rate=RATE,
+        leading_silence_s=0.0,
+    )
+
+
+def test_in_a_stream_speech_waits_for_the_speech_before_it_and_trails_the_text_further() -> None:
+    stream = [spoken(0, 30, 1000), spoken(100, 130, 1000), spoken(200, 230, 1000)]
+    first, second, third = (p for p in play(stream) if p is not None)
+    assert second.starts_ns[0] == first.end_ns
+    assert third.starts_ns[0] == second.end_ns
+    assert [p.lag_ns // MS for p in (first, second, third)] == [30, 930, 1830]
+
+
+def test_an_utterance_without_audio_leaves_the_loudspeaker_as_it_was() -> None:
+    played = list(play([spoken(0, 30, 1000), spoken(100, 0, 0), spoken(200, 230, 1000)]))
+    assert played[1] is None
+    assert played[2].starts_ns[0] == played[0].end_ns  # type: ignore[union-attr]
