@@ -41,10 +41,16 @@ ENDS = {
     "total_ms": ("the rest of translation and speech", SKY, ""),
 }
 """What lies between the first chunk and the end of the metric."""
-SHORT = {"ttfa_audible_ms": "first audible sample", "total_ms": "last audio chunk", "ttfa_ms": "first audio chunk"}
+SHORT = {
+    "ttfa_audible_ms": "first audible sample",
+    "total_ms": "last audio chunk",
+    "ttfa_ms": "first audio chunk",
+}
 
 
-def stage_budget(frame: pd.DataFrame, labels: dict[str, str], target: Target, caption: str) -> Figure:
+def stage_budget(
+    frame: pd.DataFrame, labels: dict[str, str], target: Target, caption: str
+) -> Figure:
     """Two stacked bars a run, to first audible sample and to the end: medians of the spans, with p50-p95 of the whole.
 
     Medians of spans need not add up to the median of their sum, so the sum has a marker of its own.
@@ -52,7 +58,9 @@ def stage_budget(frame: pd.DataFrame, labels: dict[str, str], target: Target, ca
     fig, (axes,) = _figure(9.0, 1.5 + 0.95 * len(labels), 1, 1)
     for row, (run, label) in enumerate(labels.items()):
         rows = frame[frame["run"] == run]
-        axes.text(0, row - 0.36, label, transform=axes.get_yaxis_transform(), weight="bold", va="bottom")
+        axes.text(
+            0, row - 0.36, label, transform=axes.get_yaxis_transform(), weight="bold", va="bottom"
+        )
         for offset, metric in ((-0.16, "ttfa_audible_ms"), (0.2, "total_ms")):
             _stack(axes, row + offset, rows, metric, target)
     axes.set_ylim(len(labels) - 0.5, -0.75)
@@ -61,12 +69,16 @@ def stage_budget(frame: pd.DataFrame, labels: dict[str, str], target: Target, ca
     axes.set_xlim(0, max(1.45 * axes.dataLim.x1, 1.1 * target.limit_ms))
     _limit_line(axes, target, vertical=True)
     axes.set_xlabel("time since the last source character arrived [ms]")
-    axes.set_title("Where the time goes: median of each span; whisker: p50 to p95 of the whole", loc="left")
+    axes.set_title(
+        "Where the time goes: median of each span; whisker: p50 to p95 of the whole", loc="left"
+    )
     _legend(fig, axes, 3)
     return _captioned(fig, caption)
 
 
-def distribution(frame: pd.DataFrame, labels: dict[str, str], target: Target, caption: str) -> Figure:
+def distribution(
+    frame: pd.DataFrame, labels: dict[str, str], target: Target, caption: str
+) -> Figure:
     """Share of all utterances finished within a time; a failure never finishes, so its curve ends below 100 %."""
     names = ("ttfa_audible_ms", "total_ms")
     fig, panels = _figure(9.0, 4.0 + 0.2 * len(labels), 1, 2)
@@ -76,7 +88,9 @@ def distribution(frame: pd.DataFrame, labels: dict[str, str], target: Target, ca
             times = sorted(value for value in values if math.isfinite(value))
             shares = [100 * (i + 1) / len(values) for i in range(len(times))]
             name = f"{label} (n={len(values)})"
-            axes.step(times, shares, where="post", color=ink, linestyle=dash, linewidth=1.6, label=name)
+            axes.step(
+                times, shares, where="post", color=ink, linestyle=dash, linewidth=1.6, label=name
+            )
             high = percentile(values, target.percentile)
             if math.isfinite(high):
                 axes.plot([high], [target.percentile], "o", color=ink, markersize=5, clip_on=False)
@@ -110,7 +124,9 @@ def length(frame: pd.DataFrame, labels: dict[str, str], target: Target, caption:
                 linewidth=2,
                 label=f"to the {SHORT[metric]}: running median",
             )
-        lost = [count for count, status in zip(words, rows["status"], strict=True) if status != "ok"]
+        lost = [
+            count for count, status in zip(words, rows["status"], strict=True) if status != "ok"
+        ]
         if lost:
             top = axes.get_xaxis_transform()
             axes.plot(lost, [0.98] * len(lost), "x", color=LIMIT, transform=top, label="not ok")
@@ -121,7 +137,9 @@ def length(frame: pd.DataFrame, labels: dict[str, str], target: Target, caption:
         axes.set_ylabel("latency [ms]")
     for axes in panels[len(labels) :]:
         axes.set_visible(False)
-    _legend(fig, max(panels[: len(labels)], key=lambda a: len(a.get_lines())), 1 if columns == 1 else 2)
+    _legend(
+        fig, max(panels[: len(labels)], key=lambda a: len(a.get_lines())), 1 if columns == 1 else 2
+    )
     return _captioned(fig, caption)
 
 
@@ -133,7 +151,17 @@ def _stack(axes: Axes, y: float, rows: pd.DataFrame, metric: str, target: Target
     for width, label, ink, hatch in [*spans, (max(0.0, whole - first), *ENDS[metric])]:
         if math.isfinite(width):
             edge = DARK if hatch else ink
-            axes.barh(y, width, 0.3, left, color=ink, edgecolor=edge, hatch=hatch, linewidth=0.6, label=label)
+            axes.barh(
+                y,
+                width,
+                0.3,
+                left,
+                color=ink,
+                edgecolor=edge,
+                hatch=hatch,
+                linewidth=0.6,
+                label=label,
+            )
             left += width
     values = latencies(rows, metric)
     middle, high = percentile(values, 50), percentile(values, target.percentile)
@@ -149,7 +177,9 @@ def _stack(axes: Axes, y: float, rows: pd.DataFrame, metric: str, target: Target
 def _near_median(words: list[int], values: list[float], count: int) -> float:
     """Median latency of the utterances within two words, or a tenth, of `count`."""
     reach = max(2, count // 10)
-    return percentile([v for w, v in zip(words, values, strict=True) if abs(w - count) <= reach], 50)
+    return percentile(
+        [v for w, v in zip(words, values, strict=True) if abs(w - count) <= reach], 50
+    )
 
 
 def _inks() -> Any:
@@ -167,10 +197,19 @@ def _figure(width: float, height: float, lines: int, columns: int) -> tuple[Figu
 
 
 def _time_axis(
-    axes: Axes, frame: pd.DataFrame, labels: dict[str, str], names: tuple[str, ...], *, vertical: bool
+    axes: Axes,
+    frame: pd.DataFrame,
+    labels: dict[str, str],
+    names: tuple[str, ...],
+    *,
+    vertical: bool,
 ) -> None:
     """Logarithmic when the slowest run is several times the fastest, or the fast ones could not be read."""
-    medians = [percentile(latencies(frame[frame["run"] == run], name), 50) for run in labels for name in names]
+    medians = [
+        percentile(latencies(frame[frame["run"] == run], name), 50)
+        for run in labels
+        for name in names
+    ]
     finite = [value for value in medians if math.isfinite(value) and value > 0]
     which = axes.yaxis if vertical else axes.xaxis
     if finite and max(finite) > 8 * min(finite):
@@ -182,15 +221,34 @@ def _time_axis(
 
 def _limit_line(axes: Axes, target: Target, *, vertical: bool) -> None:
     draw = axes.axvline if vertical else axes.axhline
-    draw(target.limit_ms, color=LIMIT, linewidth=1.2, linestyle="--", label=f"limit {target.limit_ms:g} ms")
+    draw(
+        target.limit_ms,
+        color=LIMIT,
+        linewidth=1.2,
+        linestyle="--",
+        label=f"limit {target.limit_ms:g} ms",
+    )
 
 
 def _legend(fig: Figure, axes: Axes, columns: int) -> None:
     handles, names = axes.get_legend_handles_labels()
     once = dict(zip(names, handles, strict=True))
-    fig.legend(list(once.values()), list(once), loc="outside lower left", ncols=columns, fontsize=8, frameon=False)
+    fig.legend(
+        list(once.values()),
+        list(once),
+        loc="outside lower left",
+        ncols=columns,
+        fontsize=8,
+        frameon=False,
+    )
 
 
 def _captioned(fig: Figure, caption: str) -> Figure:
-    fig.suptitle(textwrap.fill(caption, int(fig.get_figwidth() * 15)), fontsize=8, color=DARK, x=0.01, ha="left")
+    fig.suptitle(
+        textwrap.fill(caption, int(fig.get_figwidth() * 15)),
+        fontsize=8,
+        color=DARK,
+        x=0.01,
+        ha="left",
+    )
     return fig

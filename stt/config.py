@@ -93,7 +93,9 @@ def register() -> None:
     from stt.environment import run_name
 
     ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver("stt.run_name", lambda *, _root_: run_name(_root_), replace=True)
+    OmegaConf.register_new_resolver(
+        "stt.run_name", lambda *, _root_: run_name(_root_), replace=True
+    )
     OmegaConf.register_new_resolver("stt.choices", describe_choices, replace=True)
 
 
@@ -189,11 +191,15 @@ def build(node: Any, choice: str) -> Any:
 def _class(target: str, choice: str) -> Any:
     module, _, name = target.rpartition(".")
     if not target.startswith("stt."):
-        raise ConfigError(f"{choice}: _target_ {target} is not in the package stt; nothing else is built from YAML.")
+        raise ConfigError(
+            f"{choice}: _target_ {target} is not in the package stt; nothing else is built from YAML."
+        )
     try:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{choice}: _target_ {target} cannot be imported: {error}.") from error
     if not (isinstance(cls, type) and is_dataclass(cls)):
-        raise ConfigError(f"{choice}: _target_ {target} is not a dataclass; its fields are the YAML's keys.")
+        raise ConfigError(
+            f"{choice}: _target_ {target} is not a dataclass; its fields are the YAML's keys."
+        )
     return cls

@@ -100,7 +100,9 @@ def commit() -> dict[str, Any]:
 def fingerprint() -> str:
     """Hash of what must be equal for two latencies to be comparable: machine and library versions."""
     card = gpu()
-    return _hash([cpu(), card and [card["name"], card["driver_version"]], platform.system(), versions()])
+    return _hash(
+        [cpu(), card and [card["name"], card["driver_version"]], platform.system(), versions()]
+    )
 
 
 def describe() -> dict[str, Any]:

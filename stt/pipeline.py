@@ -110,7 +110,9 @@ class Pipeline:
     @property
     def fallback(self) -> str:
         """Why an engine runs another way than it was asked to; empty when none does."""
-        reasons = (engine.effective().get("fallback") for engine in (self.translator, self.synthesizer))
+        reasons = (
+            engine.effective().get("fallback") for engine in (self.translator, self.synthesizer)
+        )
         return "; ".join(str(reason) for reason in reasons if reason)
 
     def reload_translator(self) -> None:

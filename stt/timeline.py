@@ -20,7 +20,14 @@ MARKS = (
 )
 """Every mark, in the order of a sequential pipeline. Overlapped, `translate_end` may come after `synthesize_start`."""
 
-LEDGER = ("arrived", "segmented", "translate_start", "first_clause", "synthesize_start", "first_chunk")
+LEDGER = (
+    "arrived",
+    "segmented",
+    "translate_start",
+    "first_clause",
+    "synthesize_start",
+    "first_chunk",
+)
 """The marks on the path to the first audio chunk, in an order that holds for every pipeline."""
 
 

@@ -95,7 +95,9 @@ def _attend(
         known = at < length
         row = at * STRIDE + beam
         if TABLE:
-            row = at * STRIDE + tl.load(table + at, mask=known, other=0, cache_modifier=".cg").to(tl.int32)
+            row = at * STRIDE + tl.load(table + at, mask=known, other=0, cache_modifier=".cg").to(
+                tl.int32
+            )
         place = row[:, None] * GW + cols[None, :]
         k = tl.load(k_ptr + place, mask=known[:, None], other=0.0, cache_modifier=".cg")
         v = tl.load(v_ptr + place, mask=known[:, None], other=0.0, cache_modifier=".cg")
@@ -245,7 +247,9 @@ def layers_kernel(
                 _wait(count + 64 + group, N1 // PF, ALL)
                 bias, scale = tl.load(s_2 + rows), tl.load(s_2 + D + rows)
                 for b in tl.static_range(B):
-                    y = tl.load(hidden + b * F + group * GF + tl.arange(0, GF), cache_modifier=".cg")
+                    y = tl.load(
+                        hidden + b * F + group * GF + tl.arange(0, GF), cache_modifier=".cg"
+                    )
                     _project(w, y, scale, bias, cross_parts + b * G * D, x + b * PF * D,
                              group, rows, G, D)  # fmt: skip
                 _arrive(count + 80, ALL)
@@ -347,7 +351,9 @@ def logits_kernel(
     acc = tl.zeros([BV, 16], tl.float32)
     for start in range(0, D, BK):
         k = start + tl.arange(0, BK)
-        w = tl.load(head + rows.to(tl.int64)[:, None] * D + k[None, :], mask=(rows < V)[:, None], other=0)
+        w = tl.load(
+            head + rows.to(tl.int64)[:, None] * D + k[None, :], mask=(rows < V)[:, None], other=0
+        )
         x = tl.load(h + beams[None, :] * D + k[:, None], mask=(beams < B)[None, :], other=0)
         acc = tl.dot(w.to(x.dtype), x, acc, input_precision="ieee")
     acc = acc * tl.load(scales + rows, mask=rows < V, other=0.0)[:, None]

@@ -41,9 +41,7 @@ class State:
         self.forced = torch.zeros(1, dtype=torch.long, device=device)
         self.step = torch.zeros(1, dtype=torch.long, device=device)
         self.x = torch.zeros(beam, shape.d_model, device=device)
-        self.keys = torch.zeros(
-            layers, 2, groups, tokens, beam, width, dtype=dtype, device=device
-        )
+        self.keys = torch.zeros(layers, 2, groups, tokens, beam, width, dtype=dtype, device=device)
         self.cross = torch.zeros(layers, 2, groups, tokens, width, dtype=dtype, device=device)
         self.identity = torch.arange(beam, device=device)[:, None].repeat(1, tokens)
         self.table = self.identity.clone()
