@@ -146,14 +146,17 @@ def run_key(config: dict[str, Any], choices: dict[str, str]) -> str:
     return _hash([config, choices, commit(), fingerprint(), hashlib.sha256(content).hexdigest()])
 
 
-def run_name(root: Any) -> str:
-    """Folder name `<translator>-<tts>-<device>-<key>` for a configuration that has its hydra node."""
+def folder_name(config: Any, chosen: dict[str, str]) -> str:
+    """`<translator>-<tts>-<device>-<key>` for a configuration without its hydra node."""
     from omegaconf import OmegaConf
 
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    key = run_key(plain, chosen)
+    return f"{chosen['translator']}-{chosen['tts']}-{chosen['device']}-{key}"
+
+
+def run_name(root: Any) -> str:
+    """`folder_name` for a configuration that still has its hydra node."""
     from stt.config import choices, without_hydra
 
-    chosen = choices(root)
-    config = OmegaConf.to_container(without_hydra(root), resolve=True)
-    assert isinstance(config, dict)
-    key = run_key(config, chosen)  # type: ignore[arg-type]
-    return f"{chosen['translator']}-{chosen['tts']}-{chosen['device']}-{key}"
+    return folder_name(without_hydra(root), choices(root))

@@ -54,6 +54,7 @@ class Pipeline:
         translator: Translator,
         synthesizer: Synthesizer,
         device: Device,
+        voice_device: Device | None = None,
         clock: Clock = monotonic_ns,
     ) -> None:
         self.settings = settings
@@ -61,6 +62,7 @@ class Pipeline:
         self.translator = translator
         self.synthesizer = synthesizer
         self.device = device
+        self.voice_device = voice_device or device
         self.clock = clock
         self._run: _Run | None = None
 
@@ -72,7 +74,7 @@ class Pipeline:
             UnsupportedDevice: the device is not there or does not fit.
         """
         self.translator.load(self.device)
-        self.synthesizer.load(self.device)
+        self.synthesizer.load(self.voice_device)
 
     def effective(self) -> dict[str, Any]:
         """What really runs, by stage."""
@@ -124,7 +126,7 @@ class Pipeline:
     def reload_synthesizer(self) -> None:
         """Put a fresh synthesizer in the place of one that hangs."""
         fresh = replace(self.synthesizer)  # type: ignore[type-var]
-        fresh.load(self.device)
+        fresh.load(self.voice_device)
         self.synthesizer = fresh
 
 

@@ -1,0 +1,214 @@
+"""One configuration being measured: its engines, its run folder, its records."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from stt import environment, results, sources
+from stt.config import build
+from stt.device import require
+from stt.messages import Delta, Status, Utterance
+from stt.pipeline import Pipeline
+from stt.sinks import Discard
+from stt.sources import CorpusClosed, Source
+from stt.statistics import steady
+from stt.timeline import monotonic_ns
+
+log = logging.getLogger(__name__)
+
+
+class Arm:
+    """Built by `prepare`, then `load`, `warm_up`, `utterances`, `finish`, in this order."""
+
+    @classmethod
+    def prepare(cls, cfg: Any, chosen: dict[str, str], folder: Path) -> Self:
+        """Build every part, so that what is wrong with the configuration is said before anything loads.
+
+        Raises:
+            ConfigError: a part cannot be built as asked.
+            UnsupportedDevice: an engine does not run on the chosen device.
+        """
+        from omegaconf import OmegaConf
+
+        parts = {
+            group: build(cfg[group], f"{group}={chosen[group]}")
+            for group in ("device", "translator", "tts", "segment", "source", "sink", "pipeline")
+        }
+        device = parts["device"]
+        require(parts["translator"], device, f"translator={chosen['translator']}")
+        # A voice that only knows the CPU runs there whatever the translator runs on.
+        if device.name in parts["tts"].devices:
+            voice_device = device
+        else:
+            voice_device = type(device)("cpu", device.threads)
+        arm = cls()
+        arm.folder = folder
+        arm.cfg = cfg
+        arm.source = parts["source"]
+        arm.sink = parts["sink"]
+        arm.target = OmegaConf.to_container(cfg.target, resolve=True)
+        arm.config = OmegaConf.to_container(cfg, resolve=True)
+        arm.chosen = chosen
+        arm.pipeline = Pipeline(
+            parts["pipeline"], parts["segment"], parts["translator"], parts["tts"], device, voice_device
+        )
+        path = getattr(arm.source, "path", None)
+        arm.expected = None
+        arm.corpus_sha256 = None
+        if hasattr(arm.source, "path"):
+            lines = len(sources.read_corpus(path))
+            limit = cfg.measure.limit
+            arm.expected = (lines if limit is None else min(lines, limit)) * cfg.measure.passes
+            arm.corpus_sha256 = sources.corpus_sha256(path)
+        return arm
+
+    folder: Path
+    cfg: Any
+    source: Source
+    sink: Any
+    target: dict[str, Any]
+    config: Any
+    chosen: dict[str, str]
+    pipeline: Pipeline
+    expected: int | None
+    corpus_sha256: str | None
+
+    def __init__(self) -> None:
+        self._load: dict[str, Any] = {}
+        self._run: results.RunFolder | None = None
+        self._statuses: dict[str, int] = {}
+        self._totals: list[float] = []
+        self._sizes: list[float] = []
+        self._complete = False
+
+    def load(self) -> None:
+        """Load the engines and open the run folder.
+
+        Raises:
+            EngineUnavailable, UnsupportedDevice, ResultsError: nothing was measured.
+        """
+        start_ns = monotonic_ns()
+        self.pipeline.load()
+        self._load["load_s"] = (monotonic_ns() - start_ns) / 1e9
+        header = {
+            "key": environment.run_key(self.config, self.chosen),
+            "config": self.config,
+            "choices": self.chosen,
+            "effective": self.pipeline.effective(),
+            "environment": environment.describe(),
+            "corpus_sha256": self.corpus_sha256,
+        }
+        self._run = results.RunFolder.open(self.folder, header, resume=bool(self.cfg.resume))
+        self.sink.open(self.folder)
+        gc.collect()
+        gc.freeze()
+
+    def warm_up(self) -> None:
+        """Speak blocks of corpus sentences, one of each length, until a block is no faster than the last."""
+        settings = self.cfg.measure
+        buckets: dict[str | None, list[Delta]] = {}
+        for delta in CorpusClosed(getattr(self.source, "path", None)).deltas():
+            buckets.setdefault(delta.bucket, []).append(delta)
+        order = random.Random(int(settings.seed))
+        spoken, before_s = 0, float("inf")
+        network = self.pipeline.translator.network or self.pipeline.synthesizer.network
+        while spoken < settings.warmup_max:
+            block = [order.choice(bucket) for bucket in buckets.values()]
+            start_ns = monotonic_ns()
+            for utterance in self.pipeline.run(_again(block), Discard(), closed_loop=True):
+                self._record(utterance, 0, "warmup" if spoken else "cold")
+                if not spoken:
+                    ended = max((at for at, _ in utterance.chunks), default=0)
+                    self._load["first_call_ms"] = (ended - utterance.marks_ns["arrived"]) / 1e6
+                spoken += 1
+            block_s = (monotonic_ns() - start_ns) / 1e9
+            if network or block_s > before_s * (1 - settings.warmup_tolerance):
+                break
+            before_s = min(before_s, block_s)
+        self._load["warmup"] = {"sentences": spoken}
+
+    def utterances(self) -> Iterator[Utterance]:
+        """Measure: yield every utterance after it was recorded."""
+        assert self._run is not None
+        limit = self.cfg.measure.limit
+        try:
+            for number in range(1, self.cfg.measure.passes + 1):
+                done = {id_ for pass_, id_ in self._run.done if pass_ == number}
+                deltas = _select(self.source, done, limit)
+                run = self.pipeline.run(deltas, self.sink, closed_loop=self.source.closed_loop)
+                for utterance in run:
+                    self._record(utterance, number, "measure")
+                    yield utterance
+            self._complete = True
+        except (KeyboardInterrupt, GeneratorExit):
+            for utterance in self.pipeline.cancelled():
+                self._record(utterance, number, "measure")
+            raise
+
+    def _record(self, utterance: Utterance, pass_: int, phase: str) -> None:
+        assert self._run is not None
+        stored = results.record(utterance, session=self._run.session, pass_=pass_, phase=phase)
+        self._run.append(stored)
+        if phase != "measure":
+            return
+        self._statuses[utterance.status] = self._statuses.get(utterance.status, 0) + 1
+        if utterance.status is Status.ok:
+            self._totals.append((utterance.chunks[-1][0] - utterance.marks_ns["arrived"]) / 1e6)
+            self._sizes.append(float(len(utterance.sentence.text.split())))
+
+    @property
+    def exit_status(self) -> int:
+        """0 when the run is complete and every utterance was ok."""
+        return 0 if self._complete and set(self._statuses) <= {Status.ok} else 1
+
+    def finish(self) -> None:
+        """Write what is known at the end, close everything. Safe at any point."""
+        self.source.close()
+        if self._run is not None:
+            reasons = [] if self._complete else ["the session did not finish"]
+            if self._statuses and steady(self._totals, self._sizes) is False:
+                self._load["steady"] = False
+                reasons.append("latency drifted during the run")
+            effective = self.pipeline.effective()
+            for group in ("translator", "tts"):
+                engine = getattr(self.pipeline, "translator" if group == "translator" else "synthesizer")
+                reasons += _mismatches(group, self.config[group], effective[group])
+                effective[group]["network"] = engine.network
+            if self.source.skipped:
+                self._load["skipped_lines"] = dict(self.source.skipped)
+            valid = {"ok": not reasons, "reasons": reasons}
+            self._run.finish(valid=valid, load=self._load, effective=effective)
+            self._run.close()
+            self.sink.close()
+        self.pipeline.close()
+
+
+def _mismatches(group: str, asked: dict[str, Any], effective: dict[str, Any]) -> list[str]:
+    """Where the engine runs another way than its YAML asked."""
+    return [
+        f"{group}.{name}: asked {value}, runs {effective[name]}"
+        for name, value in asked.items()
+        if name in effective and value is not None and effective[name] != value
+    ]
+
+
+def _again(block: list[Delta]) -> Iterator[Delta]:
+    for delta in block:
+        yield Delta(delta.text, monotonic_ns(), delta.id, True, delta.reference, delta.bucket)
+
+
+def _select(source: Source, done: set[str], limit: int | None) -> Iterator[Delta]:
+    """The source's text without what was measured before, up to `limit` messages."""
+    seen: dict[str, None] = {}
+    for delta in source.deltas():
+        seen.setdefault(delta.id)
+        if limit is not None and len(seen) > limit:
+            return
+        if delta.id not in done:
+            yield delta

@@ -1,0 +1,176 @@
+"""`python -m stt.run`: compose, build, load, warm up, measure, record, print the verdict."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from stt.errors import ConfigError, SttError
+
+INTERRUPTED = 130
+log = logging.getLogger("stt")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        0 when every utterance was ok, 1 when one was not, 2 when nothing could be run.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    _pin()
+    from stt.config import check_choices, config_dir, register
+
+    try:
+        check_choices(arguments)
+    except ConfigError as error:
+        print(f"stt: {error}", file=sys.stderr)
+        return 2
+    register()
+    import hydra
+
+    codes: list[int] = []
+    swept: list[Path] = []
+
+    def task(cfg: Any) -> None:
+        codes.append(_job(cfg, swept))
+
+    decorate = hydra.main(config_path=str(config_dir().absolute()), config_name="config", version_base="1.3")
+    sys.argv = [sys.argv[0], *arguments]
+    decorate(task)()
+    if len(swept) > 1:
+        _print_comparison(swept)
+    return max(codes, default=0)
+
+
+def _pin() -> None:
+    # Thread pools are sized before the libraries that own them are imported. The voice multiplies small
+    # matrices, where a second BLAS thread costs more than it brings; the translator has its own pool.
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # a pool that waits must not burn a core
+    # Token callbacks and the voice share the interpreter: at the default of 5 ms one waits for the other.
+    sys.setswitchinterval(0.0001)
+
+
+def _job(cfg: Any, swept: list[Path]) -> int:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra_cfg = HydraConfig.get()
+    folder = Path(hydra_cfg.runtime.output_dir)
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        # Every configuration gets a fresh process: no other engine's memory or threads.
+        command = [sys.executable, "-m", "stt.run", *hydra_cfg.overrides.task]
+        swept.append(folder)
+        return subprocess.run([*command, f"hydra.run.dir={_quoted(folder)}"]).returncode
+    from stt.config import GROUPS
+
+    chosen = {g: str(c) for g, c in hydra_cfg.runtime.choices.items() if g in GROUPS}
+    try:
+        return measure(cfg, chosen, folder)
+    except SttError as error:
+        print(f"stt: {error}", file=sys.stderr)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()  # Hydra made it before anything was checked
+        return 2
+    except KeyboardInterrupt:
+        print("stt: stopped; what was finished is recorded", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "\\'") + "'"
+
+
+def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
+    """Speak what the configuration says, record it in `folder`, print the verdict; return the exit status."""
+    from stt.arm import Arm
+
+    arm = Arm.prepare(cfg, chosen, folder)
+    arms = [arm, *(_other(name, folder, cfg) for name in cfg.measure.against)]
+    try:
+        for each in arms:
+            each.load()
+        for each in arms:
+            each.warm_up()
+        _measure(arms, int(cfg.measure.seed))
+    finally:
+        for each in arms:
+            each.finish()
+    _print(arms)
+    return max(each.exit_status for each in arms)
+
+
+def _other(name: str, folder: Path, cfg: Any) -> Any:
+    """An arm of another experiment that speaks the same sentences as often."""
+    from omegaconf import OmegaConf
+
+    from stt.arm import Arm
+    from stt.config import compose
+    from stt.environment import folder_name
+
+    other, chosen = compose([f"+experiment={name}"])
+    other.source = OmegaConf.to_container(cfg.source, resolve=True)
+    other.resume = cfg.resume
+    for setting in ("passes", "limit"):
+        other.measure[setting] = cfg.measure[setting]
+    other.measure.against = []
+    return Arm.prepare(other, chosen, folder.parent / folder_name(other, chosen))
+
+
+def _measure(arms: list[Any], seed: int) -> None:
+    """Take turns: every arm speaks a sentence before any speaks the next, in balanced random order."""
+    import random
+
+    from stt.progress import progress
+
+    order = random.Random(seed)
+    turns = [arm.utterances() for arm in arms]
+    forward = True
+    with progress(arms[0].expected) as advance:
+        left = list(range(len(arms)))
+        sequence = list(left)
+        while left:
+            if forward:
+                order.shuffle(sequence)
+            else:
+                sequence.reverse()  # ABBA: each order is followed by its mirror image
+            forward = not forward
+            for index in [i for i in sequence if i in left]:
+                if next(turns[index], None) is None:
+                    left.remove(index)
+                elif index == 0:
+                    advance()
+
+
+def _print(arms: list[Any]) -> None:
+    from stt import report, results
+
+    paths = [arm.folder for arm in arms]
+    for path in report.write(paths, paths[0]):
+        print(path)
+    target = arms[0].target
+    if len(paths) > 1:
+        print(report.comparison(results.read(paths), target, arms[-1].folder.name))
+    print(report.summary(results.read(paths[:1]), target))
+
+
+def _print_comparison(paths: list[Path]) -> None:
+    from stt import report, results
+
+    there = [path for path in paths if (path / results.RECORDS).exists()]
+    if not there:
+        return
+    frame = results.read(there)
+    print(report.comparison(frame, results.runs(there)[0]["config"]["target"], None))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
