@@ -252,3 +252,7 @@ def _captioned(fig: Figure, caption: str) -> Figure:
         ha="left",
     )
     return fig
+
+
+def _ok(rows: pd.DataFrame, metric: str) -> list[float]:
+    return [float(value) for value in rows.loc[rows["status"] == "ok", metric].dropna()]

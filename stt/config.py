@@ -69,8 +69,9 @@ def options(group: str) -> dict[str, str]:
     """Names in a group and what each is, read from the first comment of its YAML."""
     found = {}
     for path in sorted((config_dir() / group).glob("*.yaml")):
-        first = path.read_text(encoding="utf-8").partition("\n")[0]
-        found[path.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
+        lines = path.read_text(encoding="utf-8").splitlines()
+        comments = [line.lstrip("# ") for line in lines if line.startswith("#")]
+        found[path.stem] = next((text for text in comments if not text.startswith("@package")), "")
     return found
 
 

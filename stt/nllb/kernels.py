@@ -21,12 +21,24 @@ import triton.language as tl  # noqa: TID253
 
 
 @triton.jit
-def _wait(counter, target, PERSISTENT: tl.constexpr):
+def _wait(counter, target, PERSISTENT: tl.constexpr, ASM: tl.constexpr):
     """Spin until `target` tiles have arrived (persistent only)."""
     if PERSISTENT:
-        seen = tl.atomic_add(counter, 0, sem="acquire", scope="gpu")
-        while seen < target:
-            seen = tl.atomic_add(counter, 0, sem="acquire", scope="gpu")
+        if ASM:
+            # One thread reads; an atomic in its place would make 128 programs queue at one address.
+            tl.inline_asm_elementwise(
+                "{ .reg .pred p; .reg .u32 t; .reg .s32 v; mov.u32 t, %tid.x; setp.ne.u32 p, t, 0;"
+                "@p bra DONE; AGAIN: ld.acquire.gpu.global.s32 v, [$1]; setp.lt.s32 p, v, $2;"
+                "@p bra AGAIN; DONE: mov.u32 $0, 0; }",
+                "=r,l,r",
+                [counter, target],
+                dtype=tl.int32,
+                is_pure=False,
+                pack=1,
+            )
+        else:
+            while tl.atomic_add(counter, 0, sem="acquire", scope="gpu") < target:
+                pass
         tl.debug_barrier()
 
 
@@ -39,7 +51,7 @@ def _arrive(counter, PERSISTENT: tl.constexpr):
 
 
 @triton.jit
-def _prefetch(pointer, n_bytes: tl.constexpr, ON: tl.constexpr):
+def _prefetch(pointer, n_bytes, ON: tl.constexpr):
     """Ask for `n_bytes` in L2, one instruction from one thread."""
     if ON:
         tl.inline_asm_elementwise(
@@ -67,14 +79,14 @@ def _dot(w, h):
 
 @triton.jit
 def _normed(parts, gain, shift, PARTS: tl.constexpr, D: tl.constexpr):
-    """Layer norm of a residual kept as PARTS parts [PARTS, D]."""
+    """Layer norm of a residual kept as PARTS parts [PARTS, D]; gain and shift [D] are loaded."""
     cols = tl.arange(0, D)
     x = tl.load(parts + cols, cache_modifier=".cg")
     for p in tl.static_range(1, PARTS):
         x += tl.load(parts + p * D + cols, cache_modifier=".cg")
     x -= tl.sum(x, axis=0) / D
     variance = tl.sum(x * x, axis=0) / D
-    return x * tl.rsqrt(variance + 1e-5) * tl.load(gain + cols) + tl.load(shift + cols)
+    return x * tl.rsqrt(variance + 1e-5) * gain + shift
 
 
 @triton.jit
@@ -114,15 +126,13 @@ def _attend(
 
 
 @triton.jit
-def _project(w, vector, scale, bias, before, into, group, rows,
-             BEFORE: tl.constexpr, D: tl.constexpr):  # fmt: skip
-    """Rows of an output projection of one column group; group 0 carries bias and residual."""
-    y = _dot(w, vector) * scale
-    if group == 0:
-        y += bias
-        for p in tl.static_range(BEFORE):
-            y += tl.load(before + p * D + rows, cache_modifier=".cg")
-    tl.store(into + group * D + rows, y)
+def _residual(before, rows, group, PARTS: tl.constexpr, D: tl.constexpr):
+    """The residual at `rows` for column group 0, which carries it on; zero for the others."""
+    mine = (rows >= 0) & (group == 0)
+    x = tl.load(before + rows, mask=mine, other=0.0, cache_modifier=".cg")
+    for p in tl.static_range(1, PARTS):
+        x += tl.load(before + p * D + rows, mask=mine, other=0.0, cache_modifier=".cg")
+    return x
 
 
 @triton.jit
@@ -132,8 +142,8 @@ def layers_kernel(
     M_LAYER, V_LAYER,
     B: tl.constexpr, D: tl.constexpr, F: tl.constexpr, DH: tl.constexpr, T: tl.constexpr,
     GW: tl.constexpr, GF: tl.constexpr, BM: tl.constexpr, BO: tl.constexpr, B1: tl.constexpr,
-    BT: tl.constexpr, SCALE: tl.constexpr, PHASE: tl.constexpr, AHEAD: tl.constexpr,
-    WIDTH: tl.constexpr,
+    BT: tl.constexpr, SCALE: tl.constexpr, PHASE: tl.constexpr, ASM: tl.constexpr,
+    CACHE_BYTES: tl.constexpr,
 ):  # fmt: skip
     """Phases of decoder layers [layer_first, layer_last): one (PHASE 0-5) or all (PHASE -1).
 
@@ -152,6 +162,7 @@ def layers_kernel(
     programs = tl.num_programs(0)
     t = tl.load(step).to(tl.int32)
     n_source = tl.load(length).to(tl.int32)
+    cols = tl.arange(0, D)
     for layer in range(layer_first, layer_last):
         m = matrices + layer * M_LAYER
         v = vectors + layer * V_LAYER
@@ -170,88 +181,92 @@ def layers_kernel(
                 wq = _tile(m, i * BM, BM, D)
                 wk = _tile(m, D + i * BM, BM, D)
                 wv = _tile(m, 2 * D + i * BM, BM, D)
-                _prefetch(w_out + i * (D * GW // NQ * G), D * D // NQ * WIDTH, AHEAD)
-                if layer > layer_first:
-                    _wait(count - 96 + 80, N2, ALL)
                 rows = i * BM + tl.arange(0, BM)
+                gain, shift = tl.load(v + cols), tl.load(v + D + cols)
+                bq, sq = tl.load(s_qkv + rows), tl.load(s_qkv + 3 * D + rows)
+                bk, sk = tl.load(s_qkv + D + rows), tl.load(s_qkv + 4 * D + rows)
+                bv, sv = tl.load(s_qkv + 2 * D + rows), tl.load(s_qkv + 5 * D + rows)
                 group = i * BM // GW
+                _prefetch(k_cache + group * T * B * GW, (t + 1) * B * GW * CACHE_BYTES, ASM)
+                _prefetch(v_cache + group * T * B * GW, (t + 1) * B * GW * CACHE_BYTES, ASM)
+                if layer > layer_first:
+                    _wait(count - 96 + 80, N2, ALL, ASM)
                 for b in tl.static_range(B):
-                    h = _normed(x + b * PF * D, v, v + D, PF, D)
-                    yq = _dot(wq, h) * tl.load(s_qkv + 3 * D + rows) + tl.load(s_qkv + rows)
-                    yk = _dot(wk, h) * tl.load(s_qkv + 4 * D + rows) + tl.load(s_qkv + D + rows)
-                    yv = _dot(wv, h) * tl.load(s_qkv + 5 * D + rows) + tl.load(s_qkv + 2 * D + rows)
-                    tl.store(q_buf + b * D + rows, yq)
+                    h = _normed(x + b * PF * D, gain, shift, PF, D)
+                    tl.store(q_buf + b * D + rows, _dot(wq, h) * sq + bq)
                     place = ((group * T + t) * B + b) * GW + rows - group * GW
-                    tl.store(k_cache + place, yk.to(keys.dtype.element_ty))
-                    tl.store(v_cache + place, yv.to(keys.dtype.element_ty))
+                    tl.store(k_cache + place, (_dot(wk, h) * sk + bk).to(keys.dtype.element_ty))
+                    tl.store(v_cache + place, (_dot(wv, h) * sv + bv).to(keys.dtype.element_ty))
                 _arrive(count + group, ALL)
         if ALL or PHASE == 1:
-            for i in range(pid, NO, programs):
+            for j in range(pid, NO * B, programs):
+                i, b = j % NO, j // NO
                 group = i // (D // BO)
                 rows = i % (D // BO) * BO + tl.arange(0, BO)
                 w = _tile(w_out + group * D * GW, i % (D // BO) * BO, BO, GW)
-                _prefetch(w_cq + i * (D * D // NO), D * D // NO * WIDTH, AHEAD)
-                _wait(count + group, NQ // G, ALL)
                 bias, scale = tl.load(s_out + rows), tl.load(s_out + D + rows)
-                for b in tl.static_range(B):
-                    y = _attend(q_buf + b * D + group * GW, k_cache + group * T * B * GW,
-                                v_cache + group * T * B * GW, t + 1, table + b * T, b,
-                                B, B > 1, GW, DH, SCALE, BT)  # fmt: skip
-                    _project(w, y, scale, bias, x + b * PF * D, self_parts + b * G * D,
-                             group, rows, PF, D)  # fmt: skip
+                bias = tl.where(group == 0, bias, 0.0)
+                _wait(count + group, NQ // G, ALL, ASM)
+                bias += _residual(x + b * PF * D, rows, group, PF, D)
+                y = _attend(q_buf + b * D + group * GW, k_cache + group * T * B * GW,
+                            v_cache + group * T * B * GW, t + 1, table + b * T, b,
+                            B, B > 1, GW, DH, SCALE, BT)  # fmt: skip
+                tl.store(self_parts + (b * G + group) * D + rows, _dot(w, y) * scale + bias)
                 _arrive(count + 16, ALL)
         if ALL or PHASE == 2:
             for i in range(pid, NQ, programs):
                 w = _tile(w_cq, i * BM, BM, D)
-                _prefetch(w_co + i * (D * D // NQ), D * D // NQ * WIDTH, AHEAD)
-                _wait(count + 16, NO, ALL)
                 rows = i * BM + tl.arange(0, BM)
+                gain, shift = tl.load(v + 2 * D + cols), tl.load(v + 3 * D + cols)
+                bias, scale = tl.load(s_cq + rows), tl.load(s_cq + D + rows)
+                group = i * BM // GW
+                _prefetch(k_cross + group * T * GW, n_source * GW * CACHE_BYTES, ASM)
+                _prefetch(v_cross + group * T * GW, n_source * GW * CACHE_BYTES, ASM)
+                _wait(count + 16, NO * B, ALL, ASM)
                 for b in tl.static_range(B):
-                    h = _normed(self_parts + b * G * D, v + 2 * D, v + 3 * D, G, D)
-                    y = _dot(w, h) * tl.load(s_cq + D + rows) + tl.load(s_cq + rows)
-                    tl.store(q_buf + b * D + rows, y)
-                _arrive(count + 32 + i * BM // GW, ALL)
+                    h = _normed(self_parts + b * G * D, gain, shift, G, D)
+                    tl.store(q_buf + b * D + rows, _dot(w, h) * scale + bias)
+                _arrive(count + 32 + group, ALL)
         if ALL or PHASE == 3:
-            for i in range(pid, NO, programs):
+            for j in range(pid, NO * B, programs):
+                i, b = j % NO, j // NO
                 group = i // (D // BO)
                 rows = i % (D // BO) * BO + tl.arange(0, BO)
                 w = _tile(w_co + group * D * GW, i % (D // BO) * BO, BO, GW)
-                _prefetch(w_1 + i * (F * D // NO), F * D // NO * WIDTH, AHEAD)
-                _wait(count + 32 + group, NQ // G, ALL)
                 bias, scale = tl.load(s_co + rows), tl.load(s_co + D + rows)
-                for b in tl.static_range(B):
-                    y = _attend(q_buf + b * D + group * GW, k_cross + group * T * GW,
-                                v_cross + group * T * GW, n_source, table, 0,
-                                1, False, GW, DH, SCALE, BT)  # fmt: skip
-                    _project(w, y, scale, bias, self_parts + b * G * D, cross_parts + b * G * D,
-                             group, rows, G, D)  # fmt: skip
+                bias = tl.where(group == 0, bias, 0.0)
+                _wait(count + 32 + group, NQ // G, ALL, ASM)
+                bias += _residual(self_parts + b * G * D, rows, group, G, D)
+                y = _attend(q_buf + b * D + group * GW, k_cross + group * T * GW,
+                            v_cross + group * T * GW, n_source, table, 0,
+                            1, False, GW, DH, SCALE, BT)  # fmt: skip
+                tl.store(cross_parts + (b * G + group) * D + rows, _dot(w, y) * scale + bias)
                 _arrive(count + 48, ALL)
         if ALL or PHASE == 4:
             for i in range(pid, N1, programs):
                 w = _tile(w_1, i * B1, B1, D)
-                _prefetch(w_2 + i * (F * D // N1), F * D // N1 * WIDTH, AHEAD)
-                _wait(count + 48, NO, ALL)
                 rows = i * B1 + tl.arange(0, B1)
+                gain, shift = tl.load(v + 4 * D + cols), tl.load(v + 5 * D + cols)
+                bias, scale = tl.load(s_1 + rows), tl.load(s_1 + F + rows)
+                _wait(count + 48, NO * B, ALL, ASM)
                 for b in tl.static_range(B):
-                    h = _normed(cross_parts + b * G * D, v + 4 * D, v + 5 * D, G, D)
-                    y = _dot(w, h) * tl.load(s_1 + F + rows) + tl.load(s_1 + rows)
-                    tl.store(hidden + b * F + rows, tl.maximum(y, 0.0))
+                    h = _normed(cross_parts + b * G * D, gain, shift, G, D)
+                    tl.store(hidden + b * F + rows, tl.maximum(_dot(w, h) * scale + bias, 0.0))
                 _arrive(count + 64 + i * B1 // GF, ALL)
         if ALL or PHASE == 5:
             for i in range(pid, N2, programs):
                 group = i // (D // BO)
                 rows = i % (D // BO) * BO + tl.arange(0, BO)
                 w = _tile(w_2 + group * D * GF, i % (D // BO) * BO, BO, GF)
-                if layer + 1 < layer_last or not ALL:
-                    _prefetch(m + M_LAYER + i * (3 * D * D // N2), 3 * D * D // N2 * WIDTH, AHEAD)
-                _wait(count + 64 + group, N1 // PF, ALL)
                 bias, scale = tl.load(s_2 + rows), tl.load(s_2 + D + rows)
+                bias = tl.where(group == 0, bias, 0.0)
+                _wait(count + 64 + group, N1 // PF, ALL, ASM)
+                here = hidden + group * GF + tl.arange(0, GF)
                 for b in tl.static_range(B):
-                    y = tl.load(
-                        hidden + b * F + group * GF + tl.arange(0, GF), cache_modifier=".cg"
-                    )
-                    _project(w, y, scale, bias, cross_parts + b * G * D, x + b * PF * D,
-                             group, rows, G, D)  # fmt: skip
+                    y = tl.load(here + b * F, cache_modifier=".cg")
+                    before = _residual(cross_parts + b * G * D, rows, group, G, D)
+                    place = x + (b * PF + group) * D + rows
+                    tl.store(place, _dot(w, y) * scale + bias + before)
                 _arrive(count + 80, ALL)
 
 
@@ -271,7 +286,7 @@ def head_kernel(
     rows = pid * BV + slot
     here = head + rows.to(tl.int64)[:, None] * D + cols[None, :]
     w = tl.load(here, mask=(rows < V)[:, None], other=0)
-    h = _normed(x, norm, norm + D, PARTS, D)
+    h = _normed(x, tl.load(norm + cols), tl.load(norm + D + cols), PARTS, D)
     value = tl.full([BV], float("-inf"), tl.float32)
     row = tl.zeros([BV], tl.int32)
     for i in range(pid, tiles, programs):
@@ -336,8 +351,9 @@ def choose_kernel(
 def norm_kernel(x, norm, out, D: tl.constexpr, PARTS: tl.constexpr):
     """Final norm of every beam, out [beam, D] (beam search: the head reads it 16 rows wide)."""
     b = tl.program_id(0)
-    h = _normed(x + b * PARTS * D, norm, norm + D, PARTS, D)
-    tl.store(out + b * D + tl.arange(0, D), h.to(out.dtype.element_ty))
+    cols = tl.arange(0, D)
+    h = _normed(x + b * PARTS * D, tl.load(norm + cols), tl.load(norm + D + cols), PARTS, D)
+    tl.store(out + b * D + cols, h.to(out.dtype.element_ty))
 
 
 @triton.jit

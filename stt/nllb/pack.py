@@ -30,18 +30,17 @@ class Tiling:
     Attributes:
         rows, out_rows, ffn_rows: matrix rows of a tile in phases 0 and 2, in 1, 3 and 5, in 4.
         head_rows, head_warps, head_programs: of the output head; programs per multiprocessor.
-        prefetch: ask for the next phase's weights in L2.
+        cache_rows: cached positions that attention takes at a time.
     """
 
     rows: int = 8
     out_rows: int = 32
     ffn_rows: int = 32
     warps: int = 8
-    head_rows: int = 16
+    head_rows: int = 8
     head_warps: int = 4
-    head_programs: int = 4
+    head_programs: int = 8
     cache_rows: int = 32
-    prefetch: bool = True
 
 
 class Kernels:
@@ -105,9 +104,9 @@ class Kernels:
         self.moved = torch.zeros_like(state.table)
         self.tiles = {
             0: d // tiling.rows,
-            1: groups * d // tiling.out_rows,
+            1: beam * groups * d // tiling.out_rows,
             2: d // tiling.rows,
-            3: groups * d // tiling.out_rows,
+            3: beam * groups * d // tiling.out_rows,
             4: ffn // tiling.ffn_rows,
             5: self.parts * d // tiling.out_rows,
         }
@@ -118,8 +117,8 @@ class Kernels:
             "B": beam, "D": d, "F": ffn, "DH": d // shape.heads, "T": state.tokens,
             "GW": group, "GF": ffn_group, "BM": tiling.rows, "BO": tiling.out_rows,
             "B1": tiling.ffn_rows, "BT": tiling.cache_rows, "SCALE": (d // shape.heads) ** -0.5,
-            "AHEAD": tiling.prefetch and device.type == "cuda",
-            "WIDTH": self.matrices.element_size(), "num_warps": tiling.warps, "num_stages": 1,
+            "ASM": device.type == "cuda", "CACHE_BYTES": state.keys.element_size(),
+            "num_warps": tiling.warps, "num_stages": 1,
         }  # fmt: skip
 
     def _matrix(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
