@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import random
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -52,11 +51,16 @@ class Arm:
         arm.cfg = cfg
         arm.source = parts["source"]
         arm.sink = parts["sink"]
-        arm.target = OmegaConf.to_container(cfg.target, resolve=True)
         arm.config = OmegaConf.to_container(cfg, resolve=True)
+        arm.target = arm.config["target"]
         arm.chosen = chosen
         arm.pipeline = Pipeline(
-            parts["pipeline"], parts["segment"], parts["translator"], parts["tts"], device, voice_device
+            parts["pipeline"],
+            parts["segment"],
+            parts["translator"],
+            parts["tts"],
+            device,
+            voice_device,
         )
         path = getattr(arm.source, "path", None)
         arm.expected = None
@@ -177,7 +181,9 @@ class Arm:
                 reasons.append("latency drifted during the run")
             effective = self.pipeline.effective()
             for group in ("translator", "tts"):
-                engine = getattr(self.pipeline, "translator" if group == "translator" else "synthesizer")
+                engine = getattr(
+                    self.pipeline, "translator" if group == "translator" else "synthesizer"
+                )
                 reasons += _mismatches(group, self.config[group], effective[group])
                 effective[group]["network"] = engine.network
             if self.source.skipped:

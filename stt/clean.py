@@ -1,4 +1,4 @@
-"""Markdown into speakable text: block structure while it streams in, inline markup a sentence at a time."""
+"""Markdown into speakable text: blocks while they stream in, inline markup a sentence at a time."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ _FENCE_OPEN = re.compile(r"(`{1,2}|`{3,80}[^`\n]*|~{1,2}|~{3,80}[^~\n]*)\Z")
 class Blocks:
     """Block-level Markdown as a stream filter that keeps every character's place.
 
-    Each source character comes out as exactly one character, in order: itself, a space where markup or
-    code was dropped, `BREAK` or `CELL`. So an offset in the output is the offset in the source. The start
-    of a line is held back until its kind is certain; how the text was cut into pushes changes nothing.
+    Each source character comes out as exactly one character, in order: itself, a space where markup
+    or code was dropped, `BREAK` or `CELL`. So an offset in the output is the offset in the source.
+    The start of a line is held back until its kind is certain; how the text was cut into pushes
+    changes nothing.
 
     Follows CommonMark 0.31 except that indented code is read as text (in LLM output it is nearly
     always a nested list), and GFM tables are recognized by a leading `|`.
@@ -63,7 +64,7 @@ class Blocks:
         return "".join(out)
 
     def flush(self) -> str:
-        """Decide what is still held back as if the line ended here; nothing may be pushed after it."""
+        """Decide what is held back as if the line ended here; nothing may be pushed afterwards."""
         out: list[str] = []
         if self._held:
             self._held += "\n"
@@ -71,7 +72,7 @@ class Blocks:
         return "".join(out)[:-1]
 
     def _copy(self, out: list[str], text: str) -> None:
-        """Emit a part of a line whose kind is known; `text` holds a newline only as its last character."""
+        """Emit a part of a line of known kind; a newline can only be its last character."""
         ended = text.endswith("\n")
         body = text[:-1] if ended else text
         if self._line == _DROPPED:
@@ -89,7 +90,7 @@ class Blocks:
         self._copy(out, held)
 
     def _open(self, out: list[str]) -> None:
-        """Take what is certain off the held start of a line: indentation, markers, or the line's kind."""
+        """Take off the held start of a line what is certain: indentation, markers, its kind."""
         while self._held and self._line is None:
             first = self._held[0]
             if first in " \t\r" or (first == ">" and self._fence and self._fence_quoted):
@@ -180,9 +181,11 @@ _HTML = (
 _INLINE = re.compile(
     rf"""
     (?P<code>`++(?P<words>[^`]++)`++) | (?P<tick>`++)
-    | (?P<link>!?\[(?P<label>[^\[\]]*+)\]\([^()\s]*+(?:\([^()\s]*+\)[^()\s]*+)?(?:\s+["'(][^()]*+\)?)?\))
+    | (?P<link>!?\[(?P<label>[^\[\]]*+)\]
+        \([^()\s]*+(?:\([^()\s]*+\)[^()\s]*+)?(?:\s+["'(][^()]*+\)?)?\))
     | (?P<half>\]\((?:https?:|/|\#|\.)[^()\s]*+\)) | (?P<note>\[\^[^\[\]\s]{{1,32}}\])
-    | <?(?P<url>(?:https?|ftp)://(?P<host>[^\s/?\#<>()\[\]"'`]++)[^\s<>()\[\]"'`]*+(?:\([^\s()]*+\))?)>?
+    | <?(?P<url>(?:https?|ftp)://
+        (?P<host>[^\s/?\#<>()\[\]"'`]++)[^\s<>()\[\]"'`]*+(?:\([^\s()]*+\))?)>?
     | (?P<tag></?(?:{_HTML})(?:\s[^<>]*+)?/?>|<!--.*?-->)
     | (?P<entity>&(?:\#\d{{1,7}}|\#[xX][0-9a-fA-F]{{1,6}}|[A-Za-z][A-Za-z0-9]{{1,31}});)
     | \\(?P<escaped>[!-/:-@\[-`{{-~])
@@ -213,8 +216,8 @@ _SPEAKABLE = re.compile(r"[^\W_]")
 def clean(text: str) -> str:
     """What is to be said of a piece of Markdown text; "" when nothing in it can be said.
 
-    Keeps the words of emphasis, inline code, links and images; reads a bare URL as its host; drops emoji,
-    invisible characters, HTML tags, footnote marks; resolves entities; collapses spaces.
+    Keeps the words of emphasis, inline code, links and images; reads a bare URL as its host; drops
+    emoji, invisible characters, HTML tags, footnote marks; resolves entities; collapses spaces.
     """
     if box := _BOX.match(text):
         text = text[box.end() :]

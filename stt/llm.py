@@ -44,7 +44,13 @@ class Speech:
         if value.get("type") == "stream_event" and isinstance(value.get("event"), dict):
             value = value["event"]
         kind = value.get("type")
-        if kind in ("message_start", "content_block_start", "content_block_stop", "message_delta", "message_stop"):
+        if kind in (
+            "message_start",
+            "content_block_start",
+            "content_block_stop",
+            "message_delta",
+            "message_stop",
+        ):
             yield from self._bracket(str(kind), value)
         elif kind == "content_block_delta":
             yield from self._delta(value.get("delta"))
@@ -95,11 +101,20 @@ class Speech:
             return
         name = value.get("id")
         name = name if isinstance(name, str) else None
-        if self._last[1] and text == self._last[1] and name in (None, self._last[0]) and self._last[0]:
+        if (
+            self._last[1]
+            and text == self._last[1]
+            and name in (None, self._last[0])
+            and self._last[0]
+        ):
             if name is not None or self._was_streamed:
                 return  # the whole of what was streamed before
         grows = bool(self._said) and text.startswith(self._said)
-        if self._id and (name == self._id or (name is None and grows)) and (grows or not self._said):
+        if (
+            self._id
+            and (name == self._id or (name is None and grows))
+            and (grows or not self._said)
+        ):
             if len(text) > len(self._said):
                 yield self._say(text[len(self._said) :])
         elif self._id and name == self._id:

@@ -32,7 +32,9 @@ def measured(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame[frame["phase"] == "measure"]
     rows = rows[rows["session"] == rows.groupby("run")["session"].transform("max")]
     if rows.empty:
-        raise ResultsError("No measured utterance in these runs: only warm-up, or nothing at all. Run again.")
+        raise ResultsError(
+            "No measured utterance in these runs: only warm-up, or nothing at all. Run again."
+        )
     return rows
 
 
@@ -64,7 +66,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
         return "| " + " | ".join(padded) + " |"
 
-    return "\n".join([line(head), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)])
+    return "\n".join(
+        [line(head), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)]
+    )
 
 
 def _quality(rows: pd.DataFrame) -> tuple[float, float] | None:
@@ -96,7 +100,11 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
         "",
     ]
     table = [
-        [name, *(_interval(latencies(rows, name), q) for q in (50, 95)), limit if name in target["metrics"] else ""]
+        [
+            name,
+            *(_interval(latencies(rows, name), q) for q in (50, 95)),
+            limit if name in target["metrics"] else "",
+        ]
         for name in MAIN
     ]
     lines += [_table(("metric", "p50 [95 % interval]", "p95 [95 % interval]", "limit"), table), ""]
@@ -132,11 +140,17 @@ def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None
     rows = measured(frame)
     texts = rows.groupby("id")["source"].nunique()
     if (texts > 1).any():
-        raise ResultsError("These runs spoke different text under the same ids; latencies of different text say nothing.")
+        raise ResultsError(
+            "These runs spoke different text under the same ids; latencies of different text say nothing."
+        )
     lines = []
     for run, part in rows.groupby("run", sort=False):
         quality = _quality(part)
-        cells = [str(part.iloc[0]["translator"]), str(part.iloc[0]["tts"]), str(part.iloc[0]["pipeline"])]
+        cells = [
+            str(part.iloc[0]["translator"]),
+            str(part.iloc[0]["tts"]),
+            str(part.iloc[0]["pipeline"]),
+        ]
         for name in MAIN:
             values = latencies(part, name)
             cells.append(f"{_ms(_median(values))} / {_interval(values, 95).partition(' [')[0]}")
@@ -150,18 +164,21 @@ def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None
                     by_sentence(part["id"], latencies(part, name)),
                     by_sentence(old["id"], latencies(old, name)),
                 )
-            cells.append(f"{ratio.ratio:.1f}x [{ratio.low:.1f}, {ratio.high:.1f}]" if ratio else "1")
+            cells.append(
+                f"{ratio.ratio:.1f}x [{ratio.low:.1f}, {ratio.high:.1f}]" if ratio else "1"
+            )
         lines.append(cells)
     head = (
         "translator", "voice", "pipeline", "ttfa p50 / p95", "audible p50 / p95", "total p50 / p95",
         "chrF / BLEU", "not ok", "audible sooner", "total sooner",
     )  # fmt: skip
     if baseline is None:
-        head, lines = head[:-2], [cells[:-2] for cells in lines]
+        return _table(head[:-2], [cells[:-2] for cells in lines]) + f"\nms; n={len(rows)}"
     counts = {len(part) for _, part in rows.groupby("run")}
-    note = f"ms; n={'/'.join(map(str, sorted(counts)))}"
-    if baseline is not None:
-        note += "; sooner: geometric mean of paired ratios to the last line's configuration, 95 % bootstrap interval"
+    note = (
+        f"ms; n={'/'.join(map(str, sorted(counts)))}; sooner: geometric mean of paired ratios to {baseline}, "
+        "95 % bootstrap interval"
+    )
     return _table(head, lines) + "\n" + note
 
 
@@ -189,7 +206,9 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list
         for run, part in rows.groupby("run", sort=False):
             for name in (*MAIN, *STAGES):
                 values = latencies(part, name)
-                writer.writerow((run, name, len(values), percentile(values, 50), percentile(values, 95)))
+                writer.writerow(
+                    (run, name, len(values), percentile(values, 50), percentile(values, 95))
+                )
     written = [document, table]
     labels = {
         str(run): f"{p.iloc[0]['translator']} + {p.iloc[0]['tts']}, {p.iloc[0]['pipeline']}"
@@ -211,8 +230,12 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 2 when there is nothing to report."""
     parser = argparse.ArgumentParser("python -m stt.report", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that contain some")
-    parser.add_argument("--out", type=Path, help="folder for the files (default: the run folder, or results/tables)")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, help="run folders, or folders that contain some"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder for the files (default: the run folder, or results/tables)"
+    )
     parser.add_argument("--baseline", help="folder name of the run the others are compared with")
     asked = parser.parse_args(argv)
     try:

@@ -22,7 +22,9 @@ def main(argv: list[str] | None = None) -> int:
         0 when every utterance was ok, 1 when one was not, 2 when nothing could be run.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr
+    )
     _pin()
     from stt.config import check_choices, config_dir, register
 
@@ -40,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     def task(cfg: Any) -> None:
         codes.append(_job(cfg, swept))
 
-    decorate = hydra.main(config_path=str(config_dir().absolute()), config_name="config", version_base="1.3")
+    decorate = hydra.main(
+        config_path=str(config_dir().absolute()), config_name="config", version_base="1.3"
+    )
     sys.argv = [sys.argv[0], *arguments]
     decorate(task)()
     if len(swept) > 1:
@@ -105,7 +109,7 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
         for each in arms:
             each.finish()
     _print(arms)
-    return max(each.exit_status for each in arms)
+    return max(int(each.exit_status) for each in arms)
 
 
 def _other(name: str, folder: Path, cfg: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A stream of characters into sentences or clauses, each as soon as nothing that follows can change it."""
+"""Streaming text, cut into sentences or clauses as soon as nothing later can undo the cut."""
 
 from __future__ import annotations
 
@@ -29,26 +29,30 @@ _SPACE = re.compile(r"\s*")
 _CODE_CHARS = 120
 """A backtick whose partner is further away than this is a lone character."""
 
-# Abbreviations without their last dot. Those with a capital are words of their own in lower case (fig, sat, rep).
-_NEVER = frozenset(
-    "Mr Mrs Ms Mx Messrs Dr Prof Rev Fr Hon Gov Sen Rep Pres Gen Col Maj Capt Cmdr Lt Sgt Mt Fig Figs Eq Eqs "
-    "e.g E.g i.e I.e eg ie vs cf Cf viz approx figs eqs resp incl excl esp".split()
-)
-_BEFORE_NUMBER = frozenset(
-    "no nos p pp vol ch sec art ref tab ver v op para ex app fig eq ed".split()
-)
-_MAY_END = frozenset(
-    "Jr Sr St Ave Blvd Rd Inc Ltd Co Corp Bros Dept Univ Assn Ph.D al dept "
-    "Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Mon Tue Tues Wed Thu Thur Thurs Fri Sat Sun".split()
-)
-_MOSTLY_END = frozenset("etc a.m p.m".split())
-# Words that open a sentence far more often than they continue a name (after `U.S.`, `J.`, `Inc.`).
-_OPENERS = frozenset(
-    "a an the this that these those it its he his she her they their we our you your i i'm i'll i've it's in on at by for from "
-    "to with when where while why what who how if as after before because since although though but and or so yet then "
-    "there here however also meanwhile moreover thus therefore now later today yesterday once some many most all each "
-    "every both no not one two only even please let do does did is are was were can could will would should may don't".split()
-)
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Abbreviations without their last dot. Capitals tell them from words (fig, rep, sat).
+_NEVER = _words("""
+    Mr Mrs Ms Mx Messrs Dr Prof Rev Fr Hon Gov Sen Rep Pres Gen Col Maj Capt Cmdr Lt Sgt Mt Fig Figs
+    Eq Eqs e.g E.g i.e I.e eg ie vs cf Cf viz approx figs eqs resp incl excl esp
+""")
+_BEFORE_NUMBER = _words("no nos p pp vol ch sec art ref tab ver v op para ex app fig eq ed")
+_MAY_END = _words("""
+    Jr Sr St Ave Blvd Rd Inc Ltd Co Corp Bros Dept Univ Assn Ph.D al dept Jan Feb Mar Apr Jun Jul
+    Aug Sep Sept Oct Nov Dec Mon Tue Tues Wed Thu Thur Thurs Fri Sat Sun
+""")
+_MOSTLY_END = _words("etc a.m p.m")
+# Words that begin a sentence more often than they go on with a name (after U.S., J., Inc.).
+_OPENERS = _words("""
+    a an the this that these those it its he his she her they their we our you your i i'm i'll i've
+    it's in on at by for from to with when where while why what who how if as after before because
+    since although though but and or so yet then there here however also meanwhile moreover thus
+    therefore now later today yesterday once some many most all each every both no not one two only
+    even please let do does did is are was were can could will would should may don't
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,8 @@ class Segment:
 
     Attributes:
         text: cleaned text, never empty.
-        end: source characters pushed so far, up to and including the last non-space one of this segment.
-        start: source characters before its first one.
+        end: source characters pushed up to and including its last one that is not a space.
+        start: source characters pushed before its first one.
     """
 
     text: str
@@ -170,7 +174,7 @@ class Segmenter:
 
 
 def _after_code(found: re.Match[str], stop: int) -> int:
-    """Where the code span opened here ends; a backtick without a partner on its line stands for itself."""
+    """Where the code span opened here ends; NO when no backtick closes it on this line."""
     text, ticks, at = found.string, found[0], found.end()
     if at >= stop:
         return WAIT

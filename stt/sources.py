@@ -86,7 +86,9 @@ def read_corpus(path: str | None) -> list[CorpusLine]:
     try:
         text = _corpus_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{where} is not UTF-8 text (byte {error.start}). Convert it first.") from error
+        raise ConfigError(
+            f"{where} is not UTF-8 text (byte {error.start}). Convert it first."
+        ) from error
     lines: list[CorpusLine] = []
     for number, line in enumerate(text.splitlines(), 1):
         columns = line.split("\t")
@@ -101,7 +103,9 @@ def read_corpus(path: str | None) -> list[CorpusLine]:
         raise ConfigError(f"{where} is empty: nothing to speak. Put a sentence on each line.")
     twice = [name for name, count in Counter(line.id for line in lines).items() if count > 1]
     if twice:
-        raise ConfigError(f"{where} has the id {twice[0]} more than once. Ids name results: make each unique.")
+        raise ConfigError(
+            f"{where} has the id {twice[0]} more than once. Ids name results: make each unique."
+        )
     return lines
 
 
@@ -143,7 +147,8 @@ class CorpusOpen(Source):
         step_ns = round(1e9 / self.tokens_per_s)
         for line in read_corpus(self.path):
             pieces = [
-                line.text[at : at + CHARS_PER_TOKEN] for at in range(0, len(line.text), CHARS_PER_TOKEN)
+                line.text[at : at + CHARS_PER_TOKEN]
+                for at in range(0, len(line.text), CHARS_PER_TOKEN)
             ]
             for number, piece in enumerate(pieces, 1):
                 due_ns += step_ns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 Clock = Callable[[], int]
 monotonic_ns: Clock = time.perf_counter_ns
@@ -55,5 +56,5 @@ def ledger(marks_ns: dict[str, int]) -> dict[str, int]:
     if any(name not in marks_ns for name in LEDGER):
         return {}
     names = ("segment", "wait_translate", "translate_first", "wait_synthesize", "synthesize_first")
-    steps = zip(LEDGER, LEDGER[1:], strict=False)
+    steps = pairwise(LEDGER)
     return {name: marks_ns[b] - marks_ns[a] for name, (a, b) in zip(names, steps, strict=True)}

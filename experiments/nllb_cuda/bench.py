@@ -38,7 +38,7 @@ def attempt(name: str, work: Any, limit_s: int = 60) -> None:
     begun = time.perf_counter()
     try:
         row = work()
-    except BaseException as error:  # noqa: BLE001 - the table says what failed
+    except BaseException as error:
         traceback.print_exc()
         row = {"error": f"{type(error).__name__}: {error}"[:300]}
     signal.alarm(0)
@@ -62,10 +62,21 @@ def bandwidth() -> float:
     return x.numel() * 4 / best * 1e3
 
 
-def ours(shape: Any, *, precision="bf16", kernels="persistent", vocabulary=None, beam=1, n=30, tiling=None):
+def ours(
+    shape: Any,
+    *,
+    precision="bf16",
+    kernels="persistent",
+    vocabulary=None,
+    beam=1,
+    n=30,
+    tiling=None,
+):
     """One way of ours: ms per sentence (all tokens on the host), first clause, device step."""
     to = torch.bfloat16 if precision != "fp32" else torch.float32
-    loaded = weights.random(shape, to, torch.float32 if precision == "int8" and kernels != "torch" else to, "cuda")
+    loaded = weights.random(
+        shape, to, torch.float32 if precision == "int8" and kernels != "torch" else to, "cuda"
+    )
     if vocabulary:
         ids = torch.randperm(shape.vocab_size)[:vocabulary].sort()[0]
         weights.trim(loaded, ids)
@@ -74,7 +85,9 @@ def ours(shape: Any, *, precision="bf16", kernels="persistent", vocabulary=None,
     if kernels != "torch":
         from stt.nllb.pack import Kernels, Tiling
 
-        packed = Kernels(loaded, state, precision == "int8", kernels == "persistent", Tiling(**(tiling or {})))
+        packed = Kernels(
+            loaded, state, precision == "int8", kernels == "persistent", Tiling(**(tiling or {}))
+        )
         loaded.decoder, loaded.embedding, loaded.head = [], loaded.embedding.to(to), None
     decoder = decode.Decoder(loaded, state, packed, graph=True)
     torch.cuda.synchronize()
@@ -136,19 +149,23 @@ def part_persistent() -> None:
     attempt("600M 32k persistent", lambda: ours(s, vocabulary=32000))
     attempt("600M 32k int8 persistent", lambda: ours(s, precision="int8", vocabulary=32000))
     attempt("600M full int8 persistent", lambda: ours(s, precision="int8"))
-    attempt("600M 32k persistent, no prefetch", lambda: ours(s, vocabulary=32000, tiling={"prefetch": False}))
-    attempt("600M 32k persistent, 16 warps", lambda: ours(s, vocabulary=32000, tiling={"warps": 16}))
-    attempt("600M full persistent, head 8x8", lambda: ours(s, tiling={"head_rows": 8, "head_programs": 8}))
-    attempt("600M full persistent, head 32x2 8 warps", lambda: ours(s, tiling={"head_rows": 32, "head_programs": 2, "head_warps": 8}))
+    wide_head = {"head_rows": 16, "head_programs": 4}
+    attempt("600M full persistent, head 16x4", lambda: ours(s, tiling=wide_head))
+    blocks = {"cache_rows": 16}
+    attempt(
+        "600M 32k persistent, blocks of 16",
+        lambda: ours(s, vocabulary=32000, tiling=blocks),
+    )
 
 
 def part_fused() -> None:
     s = weights.SHAPES["600M"]
     attempt("600M full fused", lambda: ours(s, kernels="fused"))
     attempt("600M 32k fused", lambda: ours(s, kernels="fused", vocabulary=32000))
-    attempt("600M 32k fused, no prefetch", lambda: ours(s, kernels="fused", vocabulary=32000, tiling={"prefetch": False}))
-    attempt("600M 32k fused, small tiles", lambda: ours(s, kernels="fused", vocabulary=32000, tiling={"rows": 4, "out_rows": 16, "ffn_rows": 8, "warps": 4}))
-    attempt("600M 32k int8 fused", lambda: ours(s, kernels="fused", precision="int8", vocabulary=32000))
+    attempt(
+        "600M 32k int8 fused",
+        lambda: ours(s, kernels="fused", precision="int8", vocabulary=32000),
+    )
 
 
 def part_torch() -> None:
@@ -161,14 +178,19 @@ def part_beam() -> None:
     s = weights.SHAPES["600M"]
     for kernels in ("persistent", "fused"):
         attempt(f"600M full beam 4 {kernels}", lambda k=kernels: ours(s, beam=4, kernels=k))
-        attempt(f"600M 32k beam 4 {kernels}", lambda k=kernels: ours(s, beam=4, kernels=k, vocabulary=32000))
+        attempt(
+            f"600M 32k beam 4 {kernels}",
+            lambda k=kernels: ours(s, beam=4, kernels=k, vocabulary=32000),
+        )
 
 
 def part_large() -> None:
     s = weights.SHAPES["3.3B"]
     small = {"rows": 8, "out_rows": 32, "ffn_rows": 8}
     attempt("3.3B 32k persistent", lambda: ours(s, vocabulary=32000, tiling=small, n=10))
-    attempt("3.3B 32k fused", lambda: ours(s, vocabulary=32000, kernels="fused", tiling=small, n=10))
+    attempt(
+        "3.3B 32k fused", lambda: ours(s, vocabulary=32000, kernels="fused", tiling=small, n=10)
+    )
 
 
 def part_hf() -> None:
@@ -186,7 +208,14 @@ def part_hf() -> None:
             torch.cuda.synchronize()
             begun = time.perf_counter()
             with torch.inference_mode():
-                hf.generate(ids, forced_bos_token_id=256047, min_new_tokens=TARGET, max_new_tokens=TARGET, do_sample=False, **options)
+                hf.generate(
+                    ids,
+                    forced_bos_token_id=256047,
+                    min_new_tokens=TARGET,
+                    max_new_tokens=TARGET,
+                    do_sample=False,
+                    **options,
+                )
             torch.cuda.synchronize()
             times.append((time.perf_counter() - begun) * 1e3)
         return {"ms": statistics.median(times[3:]), "ms_all": times[3:], "weights": "random"}
@@ -194,7 +223,11 @@ def part_hf() -> None:
     attempt("600M transformers fp32 beam 3", lambda: generate(4, num_beams=3))
     hf.to(torch.bfloat16)
     attempt("600M transformers bf16 greedy", lambda: generate(6, num_beams=1))
-    attempt("600M transformers bf16 static cache", lambda: generate(6, num_beams=1, cache_implementation="static"), 90)
+    attempt(
+        "600M transformers bf16 static cache",
+        lambda: generate(6, num_beams=1, cache_implementation="static"),
+        90,
+    )
     plain = hf.forward
     hf.forward = torch.compile(plain, dynamic=True)
     attempt("600M transformers bf16 torch.compile", lambda: generate(4, num_beams=1), 90)
@@ -208,7 +241,11 @@ def part_embedded() -> None:
 
     folder = ROOT / "stt" / "assets" / "embedded"
     lines = (ROOT / "stt/assets/speech.tsv").read_text(encoding="utf-8").splitlines()
-    texts = [line.split("\t")[2] for line in lines if line.count("\t") >= 2 and not line.startswith("id\t")]
+    texts = [
+        line.split("\t")[2]
+        for line in lines
+        if line.count("\t") >= 2 and not line.startswith("id\t")
+    ]
     tokenizer = AutoTokenizer.from_pretrained(folder, src_lang="eng_Latn")
     language = tokenizer.convert_tokens_to_ids("jpn_Jpan")
     sources = [tokenizer(text)["input_ids"] for text in texts]
@@ -223,7 +260,9 @@ def part_embedded() -> None:
     def reference(source: list[int], beam: int) -> list[int]:
         with torch.inference_mode():
             ids = torch.tensor([source], device="cuda")
-            return hf.generate(ids, forced_bos_token_id=language, max_length=256, num_beams=beam, do_sample=False)[0].tolist()[1:]
+            return hf.generate(
+                ids, forced_bos_token_id=language, max_length=256, num_beams=beam, do_sample=False
+            )[0].tolist()[1:]
 
     greedy = [reference(s, 1) for s in sources]
     beams = [reference(s, 4) for s in sources[:60]]
@@ -240,7 +279,11 @@ def part_embedded() -> None:
         times, same, tokens_same, tokens_all = [], 0, 0, 0
         for source, want in zip(sources, wanted, strict=False):
             begun = time.perf_counter()
-            got = list(decoder.greedy(source, language)) if beam == 1 else decoder.beam(source, language)
+            got = (
+                list(decoder.greedy(source, language))
+                if beam == 1
+                else decoder.beam(source, language)
+            )
             times.append((time.perf_counter() - begun) * 1e3)
             same += got == want
             tokens_same += sum(a == b for a, b in zip(got, want, strict=False))
@@ -276,7 +319,10 @@ def part_embedded() -> None:
 
     for kernels in ("fused", "persistent", "torch"):
         for precision in ("fp32", "bf16", "int8") if kernels != "torch" else ("fp32", "bf16"):
-            attempt(f"embedded {precision} {kernels} greedy", lambda p=precision, k=kernels: agreement(p, k, 1))
+            attempt(
+                f"embedded {precision} {kernels} greedy",
+                lambda p=precision, k=kernels: agreement(p, k, 1),
+            )
     for kernels in ("fused", "persistent"):
         attempt(f"embedded fp32 {kernels} beam 4", lambda k=kernels: agreement("fp32", k, 4))
     attempt("embedded bf16 persistent beam 4", lambda: agreement("bf16", "persistent", 4))
@@ -299,7 +345,10 @@ def main() -> None:
             print(f"{row['name']:<44} {row['ms']:7.2f} ms  first {row['first_clause_ms']:6.2f}  begin {row['begin_ms']:5.2f}"
                   f"  step {row['step_ms']:6.3f}  {row['bytes_s'] / facts['read_bytes_s']:4.0%}")  # fmt: skip
         else:
-            print(f"{row['name']:<44} " + str({k: v for k, v in row.items() if k not in ("name", "ms_all")})[:150])
+            print(
+                f"{row['name']:<44} "
+                + str({k: v for k, v in row.items() if k not in ("name", "ms_all")})[:150]
+            )
 
 
 if __name__ == "__main__":

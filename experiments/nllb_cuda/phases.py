@@ -1,6 +1,6 @@
 """Where a step's time goes: device time of each phase of the layers, of the head and of the choice.
 
-    python experiments/nllb_cuda/phases.py          600M shape, random weights
+python experiments/nllb_cuda/phases.py          600M shape, random weights
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from stt.nllb import kernels, model, weights  # noqa: E402
-from stt.nllb.pack import Kernels, Tiling  # noqa: E402
+from stt.nllb import kernels, model, weights
+from stt.nllb.pack import Kernels, Tiling
 
 
 def timed(work, repeat: int) -> float:
@@ -37,7 +37,11 @@ def timed(work, repeat: int) -> float:
 
 def main() -> None:
     for beam in (1, 4):
-        for tiling in (Tiling(), Tiling(warps=4), Tiling(warps=4, rows=4, out_rows=16, ffn_rows=16)):
+        for tiling in (
+            Tiling(),
+            Tiling(warps=4),
+            Tiling(warps=4, rows=4, out_rows=16, ffn_rows=16),
+        ):
             shape = weights.SHAPES["600M"]
             loaded = weights.random(shape, torch.bfloat16, torch.bfloat16, "cuda")
             state = model.State(loaded, beam, 255, torch.bfloat16)
@@ -53,7 +57,9 @@ def main() -> None:
                 def chain(phase=phase):
                     for _ in range(2):
                         for layer in range(12):
-                            kernels.layers_kernel[(packed.tiles[phase],)](*a, layer, layer + 1, PHASE=phase, **packed.constants)
+                            kernels.layers_kernel[(packed.tiles[phase],)](
+                                *a, layer, layer + 1, PHASE=phase, **packed.constants
+                            )
 
                 print(f"   phase {phase} {timed(chain, 24):6.2f} us", flush=True)
 
@@ -71,9 +77,15 @@ def main() -> None:
             if beam == 4:
                 rows = packed.head.shape[0]
                 k = state.candidates
-                print(f"   norm {timed(lambda: kernels.norm_kernel[(beam,)](packed.x, packed.norm, packed.h, D=1024, PARTS=4), 1):7.2f}")
-                print(f"   logits {timed(lambda: kernels.logits_kernel[(rows // 64 + 1,)](packed.h, packed.head, packed.head_scale, state.logits, rows, B=4, D=1024, BV=64, BK=128, num_warps=4, num_stages=4), 1):7.2f}")
-                print(f"   candidates {timed(lambda: kernels.candidates_kernel[(beam, packed.chunks)](state.logits, packed.values, packed.value_rows, packed.tops, packed.sums, rows, K=k, C=2048), 1):7.2f}")
+                print(
+                    f"   norm {timed(lambda: kernels.norm_kernel[(beam,)](packed.x, packed.norm, packed.h, D=1024, PARTS=4), 1):7.2f}"
+                )
+                print(
+                    f"   logits {timed(lambda: kernels.logits_kernel[(rows // 64 + 1,)](packed.h, packed.head, packed.head_scale, state.logits, rows, B=4, D=1024, BV=64, BK=128, num_warps=4, num_stages=4), 1):7.2f}"
+                )
+                print(
+                    f"   candidates {timed(lambda: kernels.candidates_kernel[(beam, packed.chunks)](state.logits, packed.values, packed.value_rows, packed.tops, packed.sums, rows, K=k, C=2048), 1):7.2f}"
+                )
 
 
 main()

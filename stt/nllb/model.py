@@ -7,7 +7,7 @@ the same step runs on a CPU. One sentence at a time; rows of a step are its beam
 from __future__ import annotations
 
 import torch  # noqa: TID253
-import torch.nn.functional as F  # noqa: N812, TID253
+import torch.nn.functional as F  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
 from stt.nllb.weights import Linear, Norm, Weights

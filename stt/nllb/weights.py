@@ -160,7 +160,7 @@ def read(folder: Path, dtype: torch.dtype, decoder_dtype: torch.dtype, device: s
     paths = sorted(folder.glob("*.safetensors"))
     with ExitStack() as stack:
         files = [stack.enter_context(safe_open(path, "pt")) for path in paths]
-        place = {name: file for file in files for name in file.keys()}  # noqa: SIM118
+        place = {name: file for file in files for name in file.keys()}
 
         def get(name: str, size: tuple[int, ...]) -> Tensor:
             full = name if name in place else f"model.{name}"

@@ -129,7 +129,7 @@ class OpenJTalk(Synthesizer):
             "device": "cpu",
             "threads": 1,
             "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "library default"),
-            "self_check_db": self._distance_db,
+            "self_check_measured_db": self._distance_db,
             "fallback": self._fallback,
         }
 

@@ -192,7 +192,7 @@ def test_without_reason_there_is_no_fallback(voice):
     effective = voice.effective()
     assert effective["engine"] == "openjtalk"
     assert effective["fallback"] is None
-    assert 0 < effective["self_check_db"] < 6
+    assert 0 < effective["self_check_measured_db"] < 6
     assert "pyopenjtalk-plus 0." in effective["version"]
 
 

@@ -1,0 +1,129 @@
+"""The pipeline with engines that misbehave."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from stt.device import Device
+from stt.engine import Synthesizer, Translator, Unit
+from stt.messages import AudioChunk, Clause, Delta, Status
+from stt.pipeline import Pipeline, Settings
+from stt.segment import Segmenter
+from stt.sinks import Discard
+from stt.timeline import ledger, monotonic_ns
+
+NEVER = threading.Event()
+
+
+@dataclass
+class Words(Translator):
+    """Says the text back; raises at 'raise', hangs at 'hang', says nothing at 'nothing'."""
+
+    def load(self, device):
+        pass
+
+    def effective(self):
+        return {}
+
+    def translate(self, text):
+        if "raise" in text:
+            raise ValueError("no")
+        if "hang" in text:
+            NEVER.wait()
+        if "nothing" in text:
+            yield Clause("")
+            return
+        for index, word in enumerate(text.split()):
+            yield Clause(f"はい{word}、", index, False, 1)
+        yield Clause("終わり。", 9, True, 1)
+
+
+@dataclass
+class Beep(Synthesizer):
+    """A tenth of a second of noise a call; hangs when told 'stuck'."""
+
+    unit: Unit
+
+    def load(self, device):
+        pass
+
+    def effective(self):
+        return {}
+
+    def synthesize(self, text):
+        if "stuck" in text:
+            NEVER.wait()
+        yield AudioChunk(np.full(2400, 0.5, np.float32), 24000)
+
+
+def pipeline(overlap=True, unit=Unit.clause, timeout_s=0.5):
+    segmenter = Segmenter(Unit.sentence, 600, 24)
+    settings = Settings(overlap, 2, timeout_s)
+    return Pipeline(settings, segmenter, Words(), Beep(unit), Device("cpu", 1))
+
+
+def speak(pipe, *texts, closed_loop=False):
+    deltas = (
+        Delta(text, monotonic_ns(), f"s{i}", True, None, None) for i, text in enumerate(texts)
+    )
+    return list(pipe.run(deltas, Discard(), closed_loop=closed_loop))
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+@pytest.mark.parametrize("unit", list(Unit))
+@pytest.mark.parametrize("closed_loop", [True, False])
+def test_every_sentence_is_spoken_in_order_and_its_ledger_balances(overlap, unit, closed_loop):
+    said = speak(pipeline(overlap, unit), *["One two."] * 20, closed_loop=closed_loop)
+    assert [u.sentence.id for u in said] == [f"s{i}" for i in range(20)]
+    for u in said:
+        assert u.status == Status.ok, u.error
+        assert u.clauses == 3
+        assert len(u.chunks) == (3 if unit is Unit.clause else 1)
+        assert sum(ledger(u.marks_ns).values()) == u.marks_ns["first_chunk"] - u.marks_ns["arrived"]
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        ("Please raise.", Status.failed),
+        ("Please hang.", Status.timeout),
+        ("You are stuck.", Status.timeout),
+        ("Say nothing.", Status.degenerate),
+    ],
+)
+def test_a_bad_sentence_costs_only_itself(overlap, bad, status):
+    said = speak(pipeline(overlap), "One.", bad, "Two.", "Three.")
+    assert {u.sentence.id: u.status for u in said} == {
+        "s0": Status.ok,
+        "s1": status,
+        "s2": Status.ok,
+        "s3": Status.ok,
+    }
+    assert next(u for u in said if u.status == status).error
+
+
+def test_what_the_source_raises_reaches_the_caller_after_what_came_before():
+    def deltas():
+        yield Delta("One.", monotonic_ns(), "a", True)
+        raise OSError("the cable")
+
+    run = pipeline().run(deltas(), Discard())
+    assert next(run).status == Status.ok
+    with pytest.raises(OSError, match="cable"):
+        next(run)
+
+
+def test_a_run_that_is_broken_off_names_what_was_in_flight():
+    pipe = pipeline(timeout_s=60)
+    deltas = (Delta(t, monotonic_ns(), t, True) for t in ("One.", "Please hang.", "Two."))
+    run = pipe.run(deltas, Discard())
+    assert next(run).sentence.text == "One."
+    run.close()
+    left = pipe.cancelled()
+    assert "Please hang." in [u.sentence.text for u in left]
+    assert {u.status for u in left} == {Status.cancelled}
