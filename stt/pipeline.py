@@ -206,8 +206,9 @@ class _Run:
         job = self._synthesize.hanging(timeout_s)
         if job is not None:
             job.end(Status.timeout, f"the synthesizer took longer than {timeout_s:g} s")
+            self._synthesize.abandoned = True
+            self._finish(job)  # before the next thread can reach what is left of this job
             self._synthesize = self._synthesize.replacement()
-            self._finish(job)
 
     # thread "read"
 
