@@ -215,7 +215,7 @@ def _time_axis(
     if finite and max(finite) > 8 * min(finite):
         (axes.set_yscale if vertical else axes.set_xscale)("log")
         which.set_major_formatter("{x:g}")
-    else:
+    elif which.get_scale() == "linear":  # a shared axis may be logarithmic for another panel's sake
         (axes.set_ylim if vertical else axes.set_xlim)(0, None)
 
 

@@ -168,6 +168,16 @@ def part_fused() -> None:
     )
 
 
+def part_tilings() -> None:
+    s = weights.SHAPES["3.3B"]
+    for rows, out_rows, ffn_rows, warps in ((8, 32, 16, 8), (4, 16, 4, 4), (4, 32, 8, 4), (16, 64, 16, 8)):
+        tiling = {"rows": rows, "out_rows": out_rows, "ffn_rows": ffn_rows, "warps": warps}
+        attempt(
+            f"3.3B 32k fused {rows} {out_rows} {ffn_rows} x{warps}",
+            lambda t=tiling: ours(s, vocabulary=32000, kernels="fused", tiling=t, n=6),
+        )
+
+
 def part_torch() -> None:
     s = weights.SHAPES["600M"]
     attempt("600M full torch ops", lambda: ours(s, kernels="torch", n=10))
