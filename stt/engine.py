@@ -53,7 +53,13 @@ class Engine(ABC):
 
 
 class Translator(Engine):
-    """Source text in, target clauses out."""
+    """Source text in, target clauses out.
+
+    Class attributes:
+        translates: False for an engine that leaves the text as it is; its output is not judged as a translation.
+    """
+
+    translates: ClassVar[bool] = True
 
     @abstractmethod
     def translate(self, text: str) -> Iterator[Clause]:

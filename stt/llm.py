@@ -2,165 +2,277 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
+_REMEMBERED = 16
+"""Messages that may still be repeated in full after they were streamed."""
+_ENDED = re.compile(r"(?:[^\s\d.]\.|[!?:\u2026。！？])[\"'”’»)\]*_`]*\s*\Z")
+
+Piece = tuple[str, str, bool]
+"""Message id, text that is new, message ended."""
+
+
+class _Message:
+    """What was said of one message, and whether it may still go on."""
+
+    def __init__(self, name: str, *, named: bool) -> None:
+        self.name = name
+        self.named = named  # the model gave the name
+        self.open = False  # there is text that `end` has not closed
+        self.over = self.streamed = self.grown = self.paused = False
+        self._blocks: list[io.StringIO] = []
+        self._last = " "
+
+    def say(self, text: str, *, new_block: bool = False) -> Iterator[Piece]:
+        if not self._blocks or new_block:
+            self._blocks.append(io.StringIO())
+        if not text:
+            return
+        # A text block may go on in the middle of a sentence (citations do), but never of a word.
+        if self._blocks[-1].tell() == 0 and not self._last.isspace() and text[0].isalnum():
+            yield from self.pause()
+        self._blocks[-1].write(text)
+        self._last = text[-1]
+        self.open, self.paused = True, False
+        yield self.name, text, False
+
+    def pause(self) -> Iterator[Piece]:
+        """Something that is no speech follows: what was said so far stands on its own."""
+        if self.open and not self.paused:
+            self.paused = True
+            yield self.name, "\n\n", False
+
+    def end(self) -> Iterator[Piece]:
+        if self.open:
+            self.open = False
+            yield self.name, "", True
+
+    def blocks(self) -> list[str]:
+        return [block.getvalue() for block in self._blocks]
 
 
 class Speech:
-    """Reads one JSON line at a time and yields (message id, new text, message ended).
+    """Reads one JSON line at a time and yields the assistant's text that was not there before.
 
-    Understands whole messages (`{"content": [{"type": "text", ...}]}`, also inside
-    `{"type": "assistant", "message": ...}`), cumulative snapshots of a message, and streaming events
-    (`content_block_delta` with `text_delta`, also inside `{"type": "stream_event", "event": ...}`). Everything
-    that is not the assistant's text (thinking, tools, other roles) is passed over; what cannot be
-    read is counted in `skipped` by kind, logged once each kind, and never raises.
+    Understands whole messages (`{"content": [{"type": "text", ...}]}`, also in
+    `{"type": "assistant", "message": ...}`), growing snapshots of a message, streamed events
+    (`content_block_delta` with `text_delta`, also in `{"type": "stream_event", "event": ...}`) and
+    `choices[0].delta.content`. Thinking, tools, other roles and summaries are passed over. What
+    cannot be read is counted in `skipped` by kind, logged once each kind, and never raises.
+
+    A whole message ends at once when its text ends like a sentence or it gives a stop reason;
+    otherwise it may be a snapshot that still grows, and ends with the next message or the input.
     """
 
-    def __init__(self) -> None:
-        self.skipped: Counter[str] = Counter()
+    def __init__(self, skipped: Counter[str] | None = None) -> None:
+        self.skipped: Counter[str] = Counter() if skipped is None else skipped
         self._count = 0
-        self._id = ""  # of the message being spoken
-        self._said = ""  # its text so far
-        self._streaming = False
-        self._last: tuple[str, str] = ("", "")  # id and text of the message before
+        self._message: _Message | None = None
+        self._recent: dict[str, _Message] = {}
 
-    def read(self, line: bytes) -> Iterator[tuple[str, str, bool]]:
+    def read(self, line: bytes) -> Iterator[Piece]:
         """Yield what `line` adds."""
-        if not line.strip():
+        try:
+            text = line.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            self.skip("bytes that are not UTF-8")
+            text = line.decode("utf-8-sig", "replace")
+        text = text.strip().removeprefix("data:").lstrip()  # server-sent events
+        if not text or text == "[DONE]":
             return
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            self._skip("broken JSON")
-            return
-        if not isinstance(value, dict):
-            self._skip("not a JSON object")
-            return
-        if value.get("type") == "stream_event" and isinstance(value.get("event"), dict):
-            value = value["event"]
-        kind = value.get("type")
-        if kind in (
-            "message_start",
-            "content_block_start",
-            "content_block_stop",
-            "message_delta",
-            "message_stop",
-        ):
-            yield from self._bracket(str(kind), value)
-        elif kind == "content_block_delta":
-            yield from self._delta(value.get("delta"))
+            value = json.loads(text)
+        except ValueError:
+            self.skip("broken JSON")
+        except RecursionError:
+            self.skip("JSON nested too deep")
         else:
-            yield from self._message(value)
+            if isinstance(value, dict):
+                yield from self._event(value)
+            else:
+                self.skip("not a JSON object")
 
-    def finish(self) -> Iterator[tuple[str, str, bool]]:
-        """The input ended: so has the message."""
-        if self._id:
-            yield from self._end()
+    def finish(self) -> Iterator[Piece]:
+        """The input ended, and so has the message."""
+        if self._message:
+            yield from self._message.end()
+            self._message.over = True
 
-    def _bracket(self, kind: str, value: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
-        if kind == "message_start":
-            yield from self.finish()
-            message = value.get("message")
-            self._begin(message.get("id") if isinstance(message, dict) else None)
-            self._streaming = True
-        elif kind == "message_stop":
-            yield from self.finish()
-        elif kind == "content_block_start" and self._said and not self._said.endswith("\n\n"):
-            block = value.get("content_block")
-            if isinstance(block, dict) and block.get("type") == "text":
-                yield self._say("\n\n")
-
-    def _delta(self, delta: Any) -> Iterator[tuple[str, str, bool]]:
-        if not isinstance(delta, dict) or delta.get("type") != "text_delta":
-            return
-        if not isinstance(delta.get("text"), str):
-            self._skip("text that is not a string")
-            return
-        if not self._id:
-            self._begin(None)
-        self._streaming = True
-        yield self._say(delta["text"])
-
-    def _message(self, value: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
-        inner = value.get("message")
-        if isinstance(inner, dict):
-            if value.get("type", "assistant") != "assistant":
-                return
-            value = inner
-        elif value.get("type", "message") not in ("message", "assistant", "text"):
-            return
-        if value.get("role", "assistant") != "assistant":
-            return
-        text = self._text(value.get("content", value.get("text")))
-        if text is None:
-            return
-        name = value.get("id")
-        name = name if isinstance(name, str) else None
-        if (
-            self._last[1]
-            and text == self._last[1]
-            and name in (None, self._last[0])
-            and self._last[0]
-        ):
-            if name is not None or self._was_streamed:
-                return  # the whole of what was streamed before
-        grows = bool(self._said) and text.startswith(self._said)
-        if (
-            self._id
-            and (name == self._id or (name is None and grows))
-            and (grows or not self._said)
-        ):
-            if len(text) > len(self._said):
-                yield self._say(text[len(self._said) :])
-        elif self._id and name == self._id:
-            yield self._say(text if self._said.endswith(text) is False else "")
-        else:
-            yield from self.finish()
-            self._begin(name)
-            yield self._say(text)
-        if value.get("stop_reason") is not None or name is None:
-            yield from self._end()
-
-    _was_streamed = False
-
-    def _text(self, content: Any) -> str | None:
-        if isinstance(content, str):
-            return content
-        if not isinstance(content, list):
-            self._skip("no content")
-            return None
-        texts = []
-        for block in content:
-            if not isinstance(block, dict):
-                self._skip("a content block that is no object")
-            elif block.get("type") == "text":
-                if isinstance(block.get("text"), str):
-                    texts.append(block["text"])
-                else:
-                    self._skip("text that is not a string")
-        return "\n\n".join(texts) if texts else None
-
-    def _begin(self, name: Any) -> None:
-        self._count += 1
-        self._id = name if isinstance(name, str) and name else f"m{self._count}"
-        self._said, self._streaming = "", False
-
-    def _say(self, text: str) -> tuple[str, str, bool]:
-        self._said += text
-        return self._id, text, False
-
-    def _end(self) -> Iterator[tuple[str, str, bool]]:
-        name, self._last = self._id, (self._id, self._said)
-        self._was_streamed = self._streaming
-        self._id, self._said = "", ""
-        yield name, "", True
-
-    def _skip(self, kind: str) -> None:
+    def skip(self, kind: str) -> None:
+        """Count something that cannot be read."""
         if not self.skipped[kind]:
-            log.warning("a line of input was passed over: %s (further ones are only counted)", kind)
+            _log.warning("skipped in the input: %s (more of it is only counted)", kind)
         self.skipped[kind] += 1
+
+    def _event(self, value: dict[str, Any]) -> Iterator[Piece]:
+        if value.get("type") == "stream_event":
+            value = self._dict(value, "event")
+        match value.get("type"):
+            case "message_start":
+                yield from self._begin(_name(self._dict(value, "message")))
+            case "content_block_start":
+                yield from self._block(self._dict(value, "content_block"))
+            case "content_block_delta":
+                delta = self._dict(value, "delta")
+                if delta.get("type") == "text_delta":
+                    yield from self._stream(delta.get("text"))
+            case "message_delta":
+                if self._dict(value, "delta").get("stop_reason") is not None:
+                    yield from self.finish()
+            case "message_stop" | "error" | "user" | "result":
+                yield from self.finish()
+            case None | "message" | "assistant" | "text":
+                if "choices" in value:
+                    yield from self._choice(value)
+                else:
+                    yield from self._whole(value)
+            case _:
+                pass  # pings, system notes and what may be invented later
+
+    def _begin(self, name: str | None) -> Generator[Piece, None, _Message]:
+        yield from self.finish()
+        self._count += 1
+        message = self._message = _Message(name or f"m{self._count}", named=name is not None)
+        self._recent.pop(message.name, None)
+        self._recent[message.name] = message
+        if len(self._recent) > _REMEMBERED:
+            del self._recent[next(iter(self._recent))]
+        return message
+
+    def _block(self, block: dict[str, Any]) -> Iterator[Piece]:
+        if block.get("type") == "text":
+            yield from self._stream(block.get("text", ""), new_block=True)
+        elif self._message:
+            yield from self._message.pause()
+
+    def _stream(self, text: Any, *, new_block: bool = False) -> Iterator[Piece]:
+        if not isinstance(text, str):
+            self.skip("text that is not a string")
+            return
+        message = self._message
+        if message is None or message.over:
+            message = yield from self._begin(None)
+        message.streamed = True
+        yield from message.say(text, new_block=new_block)
+
+    def _choice(self, value: dict[str, Any]) -> Iterator[Piece]:
+        choices = value["choices"]
+        if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
+            self.skip("a field of the wrong type")
+            return
+        for choice in choices[:1]:
+            if "message" in choice:
+                message = {"id": value.get("id"), "stop_reason": choice.get("finish_reason")}
+                yield from self._whole(message | self._dict(choice, "message"))
+                continue
+            name = _name(value)
+            if self._message is None or (name is not None and name != self._message.name):
+                yield from self._begin(name)
+            content = self._dict(choice, "delta").get("content")
+            if content is not None:
+                yield from self._stream(content)
+            if choice.get("finish_reason") is not None:
+                yield from self.finish()
+
+    def _whole(self, value: dict[str, Any]) -> Iterator[Piece]:
+        """A message that is complete, a snapshot of it so far, or its next content block."""
+        if "message" in value:
+            value = self._dict(value, "message")
+        if value.get("role", "assistant") != "assistant":
+            yield from self.finish()
+            return
+        blocks = self._blocks(value.get("content", value.get("text")))
+        if blocks is None:
+            return
+        text = "".join(block or "" for block in blocks)
+        message = self._begun(_name(value), text)
+        if message is None:
+            message = yield from self._begin(_name(value))
+        elif message is not self._message:
+            yield from self.finish()
+            self._message = message
+        known = _known(message.blocks(), text)
+        message.grown = message.grown or (0 < known < len(text) and not message.streamed)
+        first = known == 0
+        for block in blocks:
+            if block is None:
+                if known == 0:
+                    yield from message.pause()
+                continue
+            new, known = block[known:], max(0, known - len(block))
+            if new:
+                if first and message.blocks():
+                    yield from message.pause()
+                yield from message.say(new, new_block=len(new) == len(block))
+                first = False
+        if value.get("stop_reason") is not None and not message.streamed:
+            yield from self.finish()
+        elif _ENDED.search(text[-64:]) and not message.grown:
+            yield from message.end()
+
+    def _begun(self, name: str | None, text: str) -> _Message | None:
+        """The message that a whole message with this name and text is a later state of."""
+        message = self._recent.get(name or "") or self._message
+        if message is None or message.name == name:
+            return message
+        said = "".join(message.blocks()).strip()
+        if (name is not None and message.named) or not said or not text.strip().startswith(said):
+            return None
+        # The same text again, and nothing shows that it is a snapshot: it is said on purpose.
+        again = text.strip() == said and not (message.streamed or message.grown or message.open)
+        return None if again else message
+
+    def _blocks(self, content: Any) -> list[str | None] | None:
+        """Text of each block, None for one that is no speech; None when there is no content."""
+        if isinstance(content, str):
+            return [content]
+        if not isinstance(content, list):
+            self.skip("a message without content")
+            return None
+        blocks: list[str | None] = []
+        for block in content:
+            if isinstance(block, str):
+                blocks.append(block)
+            elif not isinstance(block, dict):
+                self.skip("a content block that is not an object")
+            elif block.get("type") != "text":
+                blocks.append(None)
+            elif isinstance(block.get("text"), str):
+                blocks.append(block["text"])
+            else:
+                self.skip("text that is not a string")
+        return blocks
+
+    def _dict(self, value: dict[str, Any], key: str) -> dict[str, Any]:
+        inner = value.get(key)
+        if isinstance(inner, dict):
+            return inner
+        self.skip("a field of the wrong type")
+        return {}
+
+
+def _name(value: dict[str, Any]) -> str | None:
+    name = value.get("id")
+    return name[:200] if isinstance(name, str) and name else None
+
+
+def _known(blocks: list[str], text: str) -> int:
+    """How many leading characters of a whole message's text were said already, as `blocks`."""
+    said = "".join(blocks)
+    if text.startswith(said):
+        return len(said)
+    # Whole messages are often stripped of the space around what was streamed.
+    bare, lead = text.strip(), len(text) - len(text.lstrip())
+    if bare and (said.strip().startswith(bare) or any(block.strip() == bare for block in blocks)):
+        return len(text)
+    for before in (said.strip(), blocks[-1].strip()):
+        if before and bare.startswith(before):
+            return lead + len(before)
+    return 0

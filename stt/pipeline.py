@@ -311,7 +311,8 @@ class _Run:
             job.end(Status.failed, _why("sink", error))
         translation = "".join(clause.text for clause in job.clauses)
         if job.status is Status.ok:
-            fault = degeneration(job.sentence.text, translation)
+            judged = self._pipeline.translator.translates
+            fault = degeneration(job.sentence.text, translation) if judged else None
             if any(clause.truncated for clause in job.clauses):
                 job.end(Status.truncated, "the translation stopped at the length limit")
             elif fault:

@@ -1,29 +1,25 @@
-"""Where text comes from: a corpus at its own or at a language model's pace, or standard input."""
+"""Where text comes from: what all sources share, and a corpus at its own or a model's pace."""
 
 from __future__ import annotations
 
-import codecs
 import hashlib
-import logging
-import sys
+import re
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib import resources
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import ClassVar
 
 from stt.errors import ConfigError
-from stt.llm import Speech
 from stt.messages import Delta
-from stt.timeline import monotonic_ns
+from stt.timeline import Clock, monotonic_ns
 
-log = logging.getLogger(__name__)
-MAX_LINE_BYTES = 1 << 20
-CHARS_PER_TOKEN = 4
+_KEPT_SLIPS = 10_000
+_TOKEN = re.compile(r"\s*(?:\w{1,4}|[^\w\s])|\s+")
 
 
 class Source(ABC):
@@ -31,22 +27,31 @@ class Source(ABC):
 
     Class attributes:
         closed_loop: the next message is wanted only when the last one was spoken.
+
+    Attributes:
+        skipped: what could not be read, counted by kind.
+        clock: stamps deltas; replaced in tests.
     """
 
     closed_loop: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self.skipped: Counter[str] = Counter()
+        self.clock: Clock = monotonic_ns
 
     @abstractmethod
     def deltas(self) -> Iterator[Delta]:
-        """Yield text as it becomes available, stamped with that time."""
+        """Yield text as it becomes available, stamped with that time.
+
+        Raises:
+            ConfigError: the source cannot be read.
+        """
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """End `deltas` soon, from any thread, also while it waits. Safe to call twice."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CorpusLine:
     """A corpus sentence; `reference` is a human translation."""
 
@@ -54,17 +59,6 @@ class CorpusLine:
     text: str
     bucket: str | None = None
     reference: str | None = None
-
-
-def _corpus_bytes(path: str | None) -> bytes:
-    if path is None:
-        return (resources.files("stt") / "assets" / "speech.tsv").read_bytes()
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"source.path={path} cannot be read: {error.strerror}. Name a text file, a sentence a line."
-        ) from error
 
 
 def corpus_sha256(path: str | None) -> str:
@@ -80,33 +74,51 @@ def read_corpus(path: str | None) -> list[CorpusLine]:
     """Sentences of a corpus file: one a line, or TSV id, bucket, source, reference.
 
     Raises:
-        ConfigError: missing, empty, not UTF-8, or two lines of the same id.
+        ConfigError: missing, empty, not text, a row of another shape, or an id used twice.
     """
-    where = path or "the packaged corpus"
+    where = f"source.path={path}" if path else "the packaged corpus"
     try:
         text = _corpus_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{where} is not UTF-8 text (byte {error.start}). Convert it first."
+            f"{where} is not UTF-8 text (byte {error.start} is wrong). Convert it to UTF-8 first."
         ) from error
-    lines: list[CorpusLine] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        columns = line.split("\t")
-        if not line.strip():
-            continue
-        if len(columns) >= 3:
-            reference = columns[3] if len(columns) > 3 and columns[3] else None
-            lines.append(CorpusLine(columns[0], columns[2], columns[1] or None, reference))
-        else:
-            lines.append(CorpusLine(f"s{number:03d}", line.strip()))
-    if not lines:
+    if "\0" in text:
+        raise ConfigError(f"{where} is a binary file. Name a text file, a sentence a line.")
+    rows = [(n, row.strip("\r")) for n, row in enumerate(text.split("\n"), 1) if row.strip()]
+    if not rows:
         raise ConfigError(f"{where} is empty: nothing to speak. Put a sentence on each line.")
-    twice = [name for name, count in Counter(line.id for line in lines).items() if count > 1]
-    if twice:
+    if "\t" not in rows[0][1]:
+        return [CorpusLine(f"s{n:03d}", row.strip()) for n, (_, row) in enumerate(rows, 1)]
+    lines: dict[str, CorpusLine] = {}
+    for number, row in rows:
+        columns = [column.strip() for column in row.split("\t")]
+        if not 3 <= len(columns) <= 4 or not columns[0] or not columns[2]:
+            raise ConfigError(
+                f"{where}, line {number}: expected id, bucket, source, reference with tabs "
+                f"between, found {len(columns)} columns or an empty id or source. Correct it."
+            )
+        name, bucket, source, reference = (*columns, "")[:4]
+        if name in lines:
+            raise ConfigError(
+                f"{where}, line {number}: it has the id {name} more than once. Ids name results: "
+                "make each unique."
+            )
+        lines[name] = CorpusLine(name, source, bucket or None, reference or None)
+    return list(lines.values())
+
+
+def _corpus_bytes(path: str | None) -> bytes:
+    if path is None:
+        return (resources.files("stt") / "assets" / "speech.tsv").read_bytes()
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"{where} has the id {twice[0]} more than once. Ids name results: make each unique."
-        )
-    return lines
+            f"source.path={path} cannot be read: {why}. Name a text file, a sentence a line, or "
+            "leave source.path out for the packaged corpus."
+        ) from error
 
 
 @dataclass
@@ -123,124 +135,58 @@ class CorpusClosed(Source):
     def deltas(self) -> Iterator[Delta]:
         """One delta a sentence."""
         for line in read_corpus(self.path):
-            yield Delta(line.text, monotonic_ns(), line.id, True, line.reference, line.bucket)
+            yield Delta(line.text, self.clock(), line.id, True, line.reference, line.bucket)
 
 
 @dataclass
 class CorpusOpen(Source):
-    """Corpus sentences in small deltas on a fixed schedule; a late pipeline does not delay the clock.
+    """Corpus sentences in small deltas on a fixed schedule; a late pipeline does not move it.
 
     Attributes:
         path: corpus file; None is the packaged one.
-        tokens_per_s: deltas of about four characters per second.
+        tokens_per_s: deltas (pieces of words, of at most four letters) in a second.
         gap_s: pause between sentences.
+        slip_ns: how much later than scheduled each of the last deltas was handed out.
     """
 
     path: str | None
     tokens_per_s: float
     gap_s: float
 
-    def deltas(self) -> Iterator[Delta]:
-        """Deltas stamped with the time they were due; `slip_ns` says how late they came."""
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.tokens_per_s > 0 and self.gap_s >= 0):
+            raise ConfigError("source.tokens_per_s must be above 0, and source.gap_s not below 0.")
         self.slip_ns: list[int] = []
-        due_ns = monotonic_ns()
-        step_ns = round(1e9 / self.tokens_per_s)
-        for line in read_corpus(self.path):
-            pieces = [
-                line.text[at : at + CHARS_PER_TOKEN]
-                for at in range(0, len(line.text), CHARS_PER_TOKEN)
-            ]
-            for number, piece in enumerate(pieces, 1):
-                due_ns += step_ns
-                time.sleep(max(0, due_ns - monotonic_ns()) / 1e9)
-                self.slip_ns.append(monotonic_ns() - due_ns)
-                final = number == len(pieces)
-                yield Delta(piece, due_ns, line.id, final, line.reference, line.bucket)
-            due_ns += round(self.gap_s * 1e9)
-
-
-class Format(StrEnum):
-    """What comes on standard input; `auto` looks at the first character."""
-
-    auto = "auto"
-    text = "text"
-    jsonl = "jsonl"
-
-
-@dataclass
-class Stdin(Source):
-    """Standard input to its end: plain text, or a language model's JSON lines.
-
-    Attributes:
-        format: auto, text or jsonl.
-    """
-
-    format: Format
+        self._closed = threading.Event()
 
     def deltas(self) -> Iterator[Delta]:
-        """Deltas stamped when the bytes were read."""
-        stream = sys.stdin.buffer
-        first = b""
-        while self.format is Format.auto and not first.strip():
-            more = _read(stream)
-            first += more
-            if not more:
-                break
-        jsonl = self.format is Format.jsonl or (
-            self.format is Format.auto and first.lstrip()[:1] == b"{"
-        )
-        yield from self._lines(stream, first) if jsonl else self._text(stream, first)
+        """Deltas stamped with the time they were due, however late they are."""
+        lines = read_corpus(self.path)
+        step_ns, gap_ns = round(1e9 / self.tokens_per_s), round(self.gap_s * 1e9)
+        due_ns = self.clock()
+        for line in lines:
+            tokens = _TOKEN.findall(line.text)
+            for number, token in enumerate(tokens, 1):
+                if not self._wait(due_ns):
+                    return
+                self.slip_ns.append(self.clock() - due_ns)
+                if len(self.slip_ns) > _KEPT_SLIPS:
+                    del self.slip_ns[: _KEPT_SLIPS // 2]
+                final = number == len(tokens)
+                yield Delta(token, due_ns, line.id, final, line.reference, line.bucket)
+                due_ns += step_ns
+            due_ns += gap_ns
 
-    def _text(self, stream: BinaryIO, chunk: bytes) -> Iterator[Delta]:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        typed = sys.stdin.isatty()
-        chunk = chunk or _read(stream)
-        while chunk:
-            arrived_ns = monotonic_ns()
-            text = decoder.decode(chunk)
-            readable = "".join(c for c in text if c >= " " or c in "\n\t\r").replace("\ufffd", "")
-            if len(readable) < len(text):
-                self._skip("characters that are no text")
-            if readable:
-                yield Delta(readable, arrived_ns, final=typed and readable.endswith("\n"))
-            chunk = _read(stream)
-        yield Delta("", monotonic_ns(), final=True)
+    def close(self) -> None:
+        """End the replay."""
+        self._closed.set()
 
-    def _lines(self, stream: BinaryIO, chunk: bytes) -> Iterator[Delta]:
-        speech = Speech()
-        self.skipped = speech.skipped
-        pending, too_long = bytearray(), False
-        while True:
-            chunk = chunk or _read(stream)
-            ended = not chunk
-            *whole, rest = (chunk + b"\n" if ended else chunk).split(b"\n")
-            arrived_ns = monotonic_ns()
-            for line in whole:
-                if too_long or len(pending) + len(line) > MAX_LINE_BYTES:
-                    self._skip("a line longer than 1 MB")
-                else:
-                    for name, text, final in speech.read(bytes(pending) + line):
-                        yield Delta(text, arrived_ns, name, final)
-                pending.clear()
-                too_long = False
-            if len(pending) + len(rest) > MAX_LINE_BYTES:
-                pending.clear()
-                too_long = True
+    def _wait(self, due_ns: int) -> bool:
+        """Sleep until just before `due_ns`, then in short steps: on time without a busy core."""
+        while (left_ns := due_ns - self.clock()) > 0 and not self._closed.is_set():
+            if left_ns > 2_000_000:
+                self._closed.wait((left_ns - 1_000_000) / 1e9)
             else:
-                pending += rest
-            if ended:
-                break
-            chunk = b""
-        for name, text, final in speech.finish():
-            yield Delta(text, monotonic_ns(), name, final)
-
-    def _skip(self, kind: str) -> None:
-        if not self.skipped[kind]:
-            log.warning("input was passed over: %s (further ones are only counted)", kind)
-        self.skipped[kind] += 1
-
-
-def _read(stream: BinaryIO) -> bytes:
-    read1 = getattr(stream, "read1", stream.read)
-    data: bytes = read1(1 << 16)
-    return data
+                time.sleep(min(left_ns, 200_000) / 1e9)
+        return not self._closed.is_set()

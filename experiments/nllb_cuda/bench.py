@@ -170,7 +170,12 @@ def part_fused() -> None:
 
 def part_tilings() -> None:
     s = weights.SHAPES["3.3B"]
-    for rows, out_rows, ffn_rows, warps in ((8, 32, 16, 8), (4, 16, 4, 4), (4, 32, 8, 4), (16, 64, 16, 8)):
+    for rows, out_rows, ffn_rows, warps in (
+        (8, 32, 16, 8),
+        (4, 16, 4, 4),
+        (4, 32, 8, 4),
+        (16, 64, 16, 8),
+    ):
         tiling = {"rows": rows, "out_rows": out_rows, "ffn_rows": ffn_rows, "warps": warps}
         attempt(
             f"3.3B 32k fused {rows} {out_rows} {ffn_rows} x{warps}",

@@ -13,7 +13,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from stt.nllb import kernels, model, weights
+from stt.nllb import kernels, model, selection, weights
 from stt.nllb.pack import Kernels, Tiling
 
 
@@ -78,13 +78,13 @@ def main() -> None:
                 rows = packed.head.shape[0]
                 k = state.candidates
                 print(
-                    f"   norm {timed(lambda: kernels.norm_kernel[(beam,)](packed.x, packed.norm, packed.h, D=1024, PARTS=4), 1):7.2f}"
+                    f"   norm {timed(lambda: selection.norm_kernel[(beam,)](packed.x, packed.norm, packed.h, D=1024, PARTS=4), 1):7.2f}"
                 )
                 print(
-                    f"   logits {timed(lambda: kernels.logits_kernel[(rows // 64 + 1,)](packed.h, packed.head, packed.head_scale, state.logits, rows, B=4, D=1024, BV=64, BK=128, num_warps=4, num_stages=4), 1):7.2f}"
+                    f"   logits {timed(lambda: selection.logits_kernel[(rows // 64 + 1,)](packed.h, packed.head, packed.head_scale, state.logits, rows, B=4, D=1024, BV=64, BK=128, num_warps=4, num_stages=4), 1):7.2f}"
                 )
                 print(
-                    f"   candidates {timed(lambda: kernels.candidates_kernel[(beam, packed.chunks)](state.logits, packed.values, packed.value_rows, packed.tops, packed.sums, rows, K=k, C=2048), 1):7.2f}"
+                    f"   candidates {timed(lambda: selection.candidates_kernel[(beam, packed.chunks)](state.logits, packed.values, packed.value_rows, packed.tops, packed.sums, rows, K=k, C=2048), 1):7.2f}"
                 )
 
 

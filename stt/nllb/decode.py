@@ -65,15 +65,16 @@ class Decoder:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Compile and capture everything that sentences can need."""
+        """On a GPU, compile and capture everything that sentences can need."""
+        if not self.cuda:
+            return
         for source in sorted({bucket_of(n, self.limit) for n in (*BUCKETS, self.limit)}):
             if source <= self.limit:
                 self._begin([self.weights.shape.end] * source, 0)
                 for at in range(1, self.limit):
                     if self.kernels is None or at == 1:
                         self._launch(at, source)
-        if self.cuda:
-            torch.cuda.synchronize()
+        torch.cuda.synchronize()
 
     def greedy(self, source: list[int], language: int) -> Iterator[int]:
         """Target tokens as they are read, the language and the end token included.

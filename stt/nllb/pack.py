@@ -14,7 +14,7 @@ import triton  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
 from stt.errors import EngineUnavailable
-from stt.nllb import kernels
+from stt.nllb import kernels, selection
 from stt.nllb.model import State
 from stt.nllb.weights import DecoderLayer, Norm, Weights, quantize
 
@@ -25,7 +25,7 @@ CHUNK = 2048
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tile sizes and launch shapes; the defaults were the fastest on an H100.
+    """Tile sizes and launch shapes; the defaults were the fastest tried on an H100 (600M).
 
     Attributes:
         rows, out_rows, ffn_rows: matrix rows of a tile in phases 0 and 2, in 1, 3 and 5, in 4.
@@ -185,27 +185,27 @@ class Kernels:
         }  # fmt: skip
         table = (ids, self.embedding, self.embedding_scale, weights.positions, self.x)
         if state.beam == 1:
-            kernels.head_kernel[(self.head_grid,)](
+            selection.head_kernel[(self.head_grid,)](
                 self.x, self.norm, self.head, self.head_scale, self.best_value, self.best_row,
                 state.done, rows, D=d, PARTS=self.parts, BV=tiling.head_rows,
                 num_warps=tiling.head_warps,
             )  # fmt: skip
-            kernels.choose_kernel[(1,)](
+            selection.choose_kernel[(1,)](
                 self.best_value, self.best_row, *table, state.record, state.step, state.done,
                 self.counters, weights.shape.end, weights.shape.pad, N=self.head_grid,
                 N2=triton.next_power_of_2(self.head_grid), **shared,
             )  # fmt: skip
             return
         k, slots = state.candidates, self.chunks * state.candidates
-        kernels.norm_kernel[(state.beam,)](self.x, self.norm, self.h, D=d, PARTS=self.parts)
-        kernels.logits_kernel[(triton.cdiv(rows, 64),)](
+        selection.norm_kernel[(state.beam,)](self.x, self.norm, self.h, D=d, PARTS=self.parts)
+        selection.logits_kernel[(triton.cdiv(rows, 64),)](
             self.h, self.head, self.head_scale, state.logits, rows, B=state.beam, D=d, BV=64,
             BK=min(128, d), num_warps=4, num_stages=4,
         )  # fmt: skip
-        kernels.candidates_kernel[(state.beam, self.chunks)](
+        selection.candidates_kernel[(state.beam, self.chunks)](
             state.logits, self.values, self.value_rows, self.tops, self.sums, rows, K=k, C=CHUNK
         )
-        kernels.choose_beams_kernel[(1,)](
+        selection.choose_beams_kernel[(1,)](
             self.values, self.value_rows, self.tops, self.sums, self.chosen, self.moved, *table,
             state.record, state.step, state.scores, state.table, self.counters,
             weights.shape.end, weights.shape.pad, self.chunks, slots, C2=triton.next_power_of_2(self.chunks),

@@ -21,6 +21,7 @@ class Echo(Translator):
     """
 
     devices = ("cpu", "cuda", "mps", "coreml")
+    translates = False
 
     delay_ms: float
 

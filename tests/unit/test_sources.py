@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from stt.errors import ConfigError
 from stt.llm import Speech
-from stt.sources import CorpusOpen, Format, Stdin, read_corpus
+from stt.sources import CorpusOpen, read_corpus
+from stt.stdin import Format, Stdin
 
 
 def spoken(*messages):

@@ -1,0 +1,143 @@
+"""Standard input: plain text or a language model's JSON lines, whatever else may be in it."""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import os
+import re
+import select
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import BinaryIO
+
+from stt.errors import ConfigError
+from stt.llm import Piece, Speech
+from stt.messages import Delta
+from stt.sources import Source
+
+MAX_LINE_BYTES = 1 << 20
+"""A JSON line longer than this is skipped, so that memory stays bounded."""
+_READ_BYTES = 1 << 16
+_BLANK = re.compile(rb"(?:\xef(?:\xbb\xbf?)?)?\s*")
+_UNPRINTABLE = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\ufffd]")
+
+Chunk = tuple[bytes, int]
+"""Bytes, and the time in ns at which they were read."""
+
+
+class Format(StrEnum):
+    """What comes on standard input; `auto` looks at the first character."""
+
+    auto = "auto"
+    text = "text"
+    jsonl = "jsonl"
+
+
+@dataclass
+class Stdin(Source):
+    """Standard input to its end: plain text, or a language model's JSON lines.
+
+    Attributes:
+        format: auto, text or jsonl; auto takes text that begins with `{` for JSON lines.
+        stream: a binary file to read instead.
+    """
+
+    format: Format
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.stream: BinaryIO | None = None
+        self._speech = Speech(self.skipped)
+        self._closed = False
+        self._wake: int | None = None
+
+    def deltas(self) -> Iterator[Delta]:
+        """Deltas stamped when their bytes were read."""
+        stream = self.stream or (sys.stdin and sys.stdin.buffer)
+        if not stream or stream.closed:
+            raise ConfigError("source=stdin, but standard input is closed. Pipe text into it.")
+        chunks = self._chunks(stream)
+        head, head_ns = b"", self.clock()
+        while self.format == Format.auto and _BLANK.fullmatch(head):
+            chunk, head_ns = next(chunks, (b"", head_ns))
+            if not chunk:
+                break
+            head = head.strip() + chunk
+        first = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+        chunks = itertools.chain([(head, head_ns)], chunks)
+        if self.format == Format.jsonl or (self.format == Format.auto and first == b"{"):
+            yield from self._json(chunks)
+        else:
+            yield from self._text(chunks, typed=stream.isatty())
+
+    def close(self) -> None:
+        """Stop reading, even while nothing comes (where the system lets a read be watched)."""
+        self._closed = True
+        if self._wake is not None:
+            os.write(self._wake, b"\0")
+
+    def _chunks(self, stream: BinaryIO) -> Iterator[Chunk]:
+        """Bytes as soon as there are any, and when that was."""
+        try:
+            descriptor = stream.fileno() if os.name == "posix" else -1
+        except OSError:  # a file in memory
+            descriptor = -1
+        if descriptor < 0:
+            read1 = getattr(stream, "read1", stream.read)
+            while not self._closed and (chunk := read1(_READ_BYTES)):
+                yield chunk, self.clock()
+            return
+        woken, self._wake = os.pipe()
+        try:
+            while not self._closed:
+                ready, _, _ = select.select([descriptor, woken], [], [])
+                if woken in ready or not (chunk := os.read(descriptor, _READ_BYTES)):
+                    return
+                yield chunk, self.clock()
+        finally:
+            wake, self._wake = self._wake, None
+            os.close(wake)
+            os.close(woken)
+
+    def _text(self, chunks: Iterator[Chunk], *, typed: bool) -> Iterator[Delta]:
+        decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        for chunk, arrived_ns in chunks:
+            text = "".join(map(self._readable, decoder.decode(chunk).splitlines(keepends=True)))
+            if text:  # a person who typed a line waits for it to be said
+                yield Delta(text, arrived_ns, final=typed and text.endswith("\n"))
+        yield Delta(self._readable(decoder.decode(b"", final=True)), self.clock(), final=True)
+
+    def _readable(self, line: str) -> str:
+        """A line, or its part that has come; nothing but its end when it is no text."""
+        if "\0" in line or len(_UNPRINTABLE.findall(line)) * 3 > len(line):
+            self._speech.skip("binary bytes")
+            return "\n" if line.endswith("\n") else ""
+        return line
+
+    def _json(self, chunks: Iterator[Chunk]) -> Iterator[Delta]:
+        line = bytearray()
+        too_long = False
+        last = iter([(b"\n", 0)])  # what follows the last newline is a line, too
+        for chunk, read_ns in itertools.chain(chunks, last):
+            arrived_ns = read_ns or self.clock()
+            *ended, rest = chunk.split(b"\n")
+            for part in ended:
+                line += part
+                if too_long or len(line) > MAX_LINE_BYTES:
+                    self._speech.skip("a line longer than 1 MB")
+                else:
+                    yield from _deltas(self._speech.read(bytes(line)), arrived_ns)
+                line.clear()
+                too_long = False
+            line += rest
+            if len(line) > MAX_LINE_BYTES:
+                too_long = True
+                line.clear()
+        yield from _deltas(self._speech.finish(), self.clock())
+
+
+def _deltas(pieces: Iterable[Piece], arrived_ns: int) -> Iterator[Delta]:
+    return (Delta(text, arrived_ns, name, final) for name, text, final in pieces)
