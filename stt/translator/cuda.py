@@ -1,0 +1,272 @@
+"""The hand-written NLLB decoder (`stt.nllb`): CUDA graphs and Triton kernels, plain torch on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from stt import embedded
+from stt.device import Device, torch_device
+from stt.engine import Translator
+from stt.errors import ConfigError, EngineError, EngineUnavailable, UnsupportedDevice
+from stt.messages import Clause
+from stt.translator import tidy, too_long
+from stt.translator.clauses import ClauseCutter, Detokenizer
+
+EMBEDDED = "embedded"
+WIDEST_BEAM = 5
+OLDEST = (8, 0)
+"""Compute capability of the first GPUs with bfloat16."""
+TRITON_FROM = (9, 0)
+"""The Triton kernels ask for ranges in L2, an instruction of Hopper."""
+
+
+class Precision(StrEnum):
+    """What the decoder's weights are stored in; int8 has a scale per row and bfloat16 activations."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    int8 = "int8"
+
+
+class Kernels(StrEnum):
+    """What a decoder step runs as; auto = torch on a CPU, else persistent, or fused where faster."""
+
+    auto = "auto"
+    torch = "torch"
+    fused = "fused"
+    persistent = "persistent"
+
+
+@dataclass
+class NllbCuda(Translator):
+    """NLLB decoded on the device; greedy decoding streams clauses, beams give whole sentences.
+
+    Attributes:
+        model: `embedded`, a hub name, or a folder with a checkpoint in safetensors.
+        revision: branch or commit on the hub; null = main.
+        graph: capture the encoder and the step in CUDA graphs.
+        vocabulary: `full`, or a UTF-8 file with the tokens that may be chosen, one a line.
+        beam: 1 (greedy) to 5.
+        max_length: longest sentence and longest translation, in tokens.
+        min_clause_chars: a shorter clause waits for the next one.
+    """
+
+    extra = "torch"
+    devices = ("cpu", "cuda")
+
+    model: str
+    revision: str | None
+    precision: Precision
+    kernels: Kernels
+    graph: bool
+    vocabulary: str
+    beam: int
+    max_length: int
+    min_clause_chars: int
+    source_language: str
+    target_language: str
+
+    def __post_init__(self) -> None:
+        """Check what needs no model; `load` brings that."""
+        if not 1 <= self.beam <= WIDEST_BEAM:
+            raise ConfigError(f"translator.beam={self.beam}: choose 1 (greedy) to {WIDEST_BEAM}.")
+        if not 8 <= self.max_length <= 1024:
+            raise ConfigError(f"translator.max_length={self.max_length}: choose 8 to 1024.")
+        self._decoder: Any = None
+
+    def load(self, device: Device) -> None:
+        """Read the weights, compile the kernels, capture the graphs."""
+        try:
+            import torch
+            import transformers
+        except ImportError as error:
+            raise EngineUnavailable(
+                f"This translator needs torch and transformers, which are not installed ({error}). "
+                f"Run: pip install 'stt[torch]' - or choose translator=embedded."
+            ) from error
+        name = torch_device(device)
+        way = self._way(name)
+        folder = self._folder()
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+            folder, src_lang=self.source_language
+        )
+        for language in (self.source_language, self.target_language):
+            if tokenizer.convert_tokens_to_ids(language) == tokenizer.unk_token_id:
+                raise ConfigError(
+                    f"The model {self.model} does not know the language {language}. "
+                    f"Choose another language.source or language.target."
+                )
+        self._tokenizer = tokenizer
+        self._language = tokenizer.convert_tokens_to_ids(self.target_language)
+        try:
+            self._build(folder, name, way)
+        except torch.cuda.OutOfMemoryError as error:
+            self.close()
+            raise EngineUnavailable(
+                f"The GPU has not enough memory for {self.model} in {self.precision.value} "
+                f"({error}). Choose translator.precision=int8, a smaller model, or free the GPU."
+            ) from error
+        self._engine = f"stt.nllb torch {torch.__version__}"
+        self._where = torch.cuda.get_device_name() if name == "cuda" else "cpu"
+        self._device = name
+        self._threads = torch.get_num_threads()
+
+    def _way(self, name: str) -> Kernels:
+        """Which kernels really run.
+
+        Raises:
+            UnsupportedDevice: they do not run on this device.
+        """
+        import torch
+
+        wants_triton = self.kernels in (Kernels.fused, Kernels.persistent)
+        if name == "cpu":
+            if wants_triton:
+                raise UnsupportedDevice(
+                    f"translator.kernels={self.kernels.value} needs device=cuda. "
+                    f"Choose translator.kernels=auto, which takes PyTorch ops on a CPU."
+                )
+            return Kernels.torch
+        capability = torch.cuda.get_device_capability()
+        needed = TRITON_FROM if wants_triton else OLDEST
+        if capability < needed:
+            raise UnsupportedDevice(
+                f"{torch.cuda.get_device_name()} has compute capability {capability}; "
+                f"translator.kernels={self.kernels.value} needs {needed} or newer. "
+                f"Choose translator.kernels=torch (from {OLDEST}), or device=cpu."
+            )
+        if self.kernels != Kernels.auto:
+            return self.kernels
+        return Kernels.torch if capability < TRITON_FROM else Kernels.auto
+
+    def _folder(self) -> Path:
+        if self.model == EMBEDDED:
+            return embedded.EMBEDDED
+        if (folder := Path(self.model).expanduser()).is_dir():
+            return folder
+        from huggingface_hub import snapshot_download
+
+        try:  # only files of this machine: a download would be measured, and hang offline
+            return Path(
+                snapshot_download(self.model, revision=self.revision, local_files_only=True)
+            )
+        except (OSError, ValueError) as error:
+            at = f" --revision {self.revision}" if self.revision else ""
+            raise EngineUnavailable(
+                f"The model {self.model} is not on this machine. Where there is a network, run: "
+                f"hf download {self.model}{at} --include '*.json' '*.model' '*.safetensors' - "
+                f"or choose translator=embedded_cuda, which needs no download."
+            ) from error
+
+    def _build(self, folder: Path, name: str, way: Kernels) -> None:
+        import torch
+
+        from stt.nllb import decode, model, weights
+
+        shape = weights.read_shape(folder)
+        if way == Kernels.auto:  # measured on an H100: beams and wide models want more programs
+            narrow = self.beam == 1 and shape.d_model <= 1024
+            way = Kernels.persistent if narrow else Kernels.fused
+        triton = way in (Kernels.fused, Kernels.persistent)
+        wide, int8 = self.precision == Precision.fp32, self.precision == Precision.int8
+        dtype = torch.float32 if wide or (int8 and name == "cpu") else torch.bfloat16
+        loaded = weights.read(folder, dtype, torch.float32 if int8 and triton else dtype, name)
+        if self.vocabulary != "full":
+            weights.trim(loaded, torch.tensor(self._kept()))
+        state = model.State(loaded, self.beam, self.max_length - 1, dtype)
+        step: Any = None
+        if triton:
+            try:
+                from stt.nllb import pack
+            except ImportError as error:
+                raise EngineUnavailable(
+                    f"translator.kernels={way.value} needs Triton, which is not installed "
+                    f"({error}). Run: pip install triton - or choose translator.kernels=torch."
+                ) from error
+            tiling = pack.Tiling(ffn_rows=32 if shape.d_model <= 1024 else 8)
+            step = pack.Kernels(loaded, state, int8, way == Kernels.persistent, tiling)
+            # What the kernels hold a copy of is not needed a second time.
+            loaded.decoder, loaded.embedding = [], loaded.embedding.to(dtype)
+            loaded.head = loaded.embedding
+        elif int8:
+            weights.through_int8(loaded)
+        self._decoder = decode.Decoder(loaded, state, step, self.graph)
+        self._decoder.warm_up()
+        self._way_taken, self._dtype, self._rows = way, dtype, state.logits.shape[1]
+
+    def _kept(self) -> list[int]:
+        """Token ids of the vocabulary file, with the end token and the target language."""
+        try:
+            lines = Path(self.vocabulary).expanduser().read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"translator.vocabulary={self.vocabulary} cannot be read ({error}). "
+                f"Name a UTF-8 file with one token a line, or write full."
+            ) from error
+        ids = self._tokenizer.convert_tokens_to_ids([line for line in lines if line])
+        unknown = self._tokenizer.unk_token_id
+        wrong = [t for t, i in zip(filter(None, lines), ids, strict=True) if i == unknown]
+        if wrong and wrong != ["<unk>"]:
+            raise ConfigError(
+                f"translator.vocabulary={self.vocabulary}: {len(wrong)} tokens are not in the "
+                f"model's vocabulary, the first is {wrong[0]!r}. Make the file from this model."
+            )
+        return sorted({*ids, self._tokenizer.eos_token_id, self._language})
+
+    def effective(self) -> dict[str, Any]:
+        """Read back from the loaded decoder."""
+        return {
+            "engine": self._engine,
+            "model": self.model,
+            "precision": self.precision.value,
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "kernels": self._way_taken.value,
+            "graph": self._decoder.graph,
+            "output_rows": self._rows,
+            "device": self._device,
+            "device_name": self._where,
+            "threads": self._threads,
+            "beam": self.beam,
+            "max_length": self.max_length,
+            "streaming": self.beam == 1,
+        }
+
+    def translate(self, text: str) -> Iterator[Clause]:
+        """Yield clauses as they are decoded; the device runs a few steps ahead of the reader."""
+        if self._decoder is None:
+            raise EngineError("The translator is closed. Load it again before translating.")
+        text = tidy(text, self.max_length)
+        source = self._tokenizer(text, split_special_tokens=True)["input_ids"]
+        if len(source) > self._decoder.limit:
+            raise too_long(text, self.max_length)
+        try:
+            yield from self._clauses(source)
+        except RuntimeError as error:
+            raise EngineError(f"The device could not decode this sentence: {error}") from error
+
+    def _clauses(self, source: list[int]) -> Iterator[Clause]:
+        detokenizer, cutter = Detokenizer(), ClauseCutter(self.min_clause_chars)
+        decoder, end = self._decoder, self._tokenizer.eos_token_id
+        index = tokens = given = 0
+        last, whole = None, ""
+        found = decoder.greedy if self.beam == 1 else decoder.beam
+        for tokens, last in enumerate(found(source, self._language)):  # 0 is the language
+            if tokens == 0:
+                continue
+            piece = detokenizer.feed(self._tokenizer.convert_ids_to_tokens(last))
+            if self.beam > 1:  # the whole sentence is known: one clause
+                whole += piece
+                continue
+            for clause in cutter.feed(piece):
+                yield Clause(clause, index, False, tokens - given, len(source))
+                given, index = tokens, index + 1
+        rest = whole + "".join(cutter.feed(detokenizer.finish())) + cutter.finish()
+        yield Clause(rest, index, True, tokens - given, len(source), last != end)
+
+    def close(self) -> None:
+        """Free the weights, caches and graphs."""
+        self._decoder = None
