@@ -207,7 +207,7 @@ _EMOJI = re.compile(
     "\U0001f000-\U0001faff]+"
 )
 _CELLS = re.compile(rf"\s*{CELL}[\s{CELL}]*")
-_SPACES = re.compile(r"\s+")
+_SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _LOOSE = re.compile(r" +(?=[,.;:!?]+(?:\s|\Z))")
 _BOX = re.compile(r"\s*\[[ xX]\]\s")
 _SPEAKABLE = re.compile(r"[^\W_]")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from stt.clean import BREAK, Blocks, clean
 from stt.engine import Unit
+from stt.errors import ConfigError
 
 WAIT, NO, YES = -1, 0, 1
 """What is known about a boundary: not decided by the text so far, refused for good, certain."""
@@ -85,6 +86,10 @@ class Segmenter:
     min_clause_chars: int
 
     def __post_init__(self) -> None:
+        if self.max_chars < 1 or self.min_clause_chars < 0:
+            raise ConfigError(
+                "segment.max_chars must be above 0, segment.min_clause_chars not below."
+            )
         self._blocks = Blocks()
         self._text = ""  # filtered text that is not emitted yet
         self._base = 0  # source characters before self._text

@@ -224,7 +224,7 @@ class NllbCuda(Translator):
             "model": self.model,
             "precision": self.precision.value,
             "dtype": str(self._dtype).removeprefix("torch."),
-            "kernels": self._way_taken.value,
+            "step": self._way_taken.value,
             "graph": self._decoder.graph,
             "output_rows": self._rows,
             "device": self._device,

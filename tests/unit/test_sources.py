@@ -1,20 +1,24 @@
-"""Text input: what is speech in a language model's JSON, and what a corpus is."""
+"""Text input: what a corpus is, when text arrives, and what is speech in a model's JSON lines."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+import threading
+import time
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from stt.config import build, compose
 from stt.errors import ConfigError
 from stt.llm import Speech
-from stt.sources import CorpusOpen, read_corpus
+from stt.sources import CorpusClosed, CorpusOpen, corpus_sha256, read_corpus
 from stt.stdin import Format, Stdin
+
+# --- an LLM's JSON lines ---------------------------------------------------------------------------
 
 
 def spoken(*messages):
@@ -33,8 +37,11 @@ def text(value, **more):
     [
         text("Hello."),
         {"type": "assistant", "message": text("Hello.", role="assistant")},
-        {"content": "Hello."},
+        {"type": "message", "role": "assistant", "content": "Hello."},
+        {"type": "text", "text": "Hello."},
         {"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Hello."}]},
+        {"content": [{"type": "redacted_thinking", "data": "x"}, "Hello."]},
+        {"choices": [{"message": {"role": "assistant", "content": "Hello."}}]},
     ],
 )
 def test_the_assistants_text_is_spoken(message):
@@ -45,6 +52,7 @@ def test_the_assistants_text_is_spoken(message):
     "message",
     [
         {"type": "user", "message": text("Hello.", role="user")},
+        {"role": "system", "content": "Hello."},
         {"type": "system", "subtype": "init"},
         {"content": [{"type": "tool_use", "name": "ls", "input": {}}]},
         {"type": "user", "message": {"content": [{"type": "tool_result", "content": "x"}]}},
@@ -68,10 +76,8 @@ def test_streamed_text_is_not_spoken_again_with_the_whole_message():
     assert spoken(*deltas("One. ", "Two."), whole) == "One. Two."
 
 
-@given(st.lists(st.text(alphabet="ab. ", min_size=1, max_size=5), min_size=1, max_size=6))
-def test_growing_snapshots_of_a_message_are_spoken_once(pieces):
-    snapshots = ["".join(pieces[: i + 1]) for i in range(len(pieces))]
-    assert spoken(*(text(s, id="a") for s in snapshots)) == snapshots[-1]
+def test_an_older_message_that_is_repeated_in_full_is_not_spoken_again():
+    assert spoken(*deltas("One."), *deltas("Two.", id_="b"), text("One.", id="a")) == "One.Two."
 
 
 def test_the_same_sentence_in_two_messages_is_spoken_twice():
@@ -79,71 +85,166 @@ def test_the_same_sentence_in_two_messages_is_spoken_twice():
     assert spoken(text("Done."), text("Done.")) == "Done.Done."
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text() | st.sampled_from(["text", "assistant"]),
-    lambda inner: (
-        st.lists(inner)
-        | st.dictionaries(
-            st.sampled_from(["type", "content", "message", "text", "delta", "id", "role", "event"]),
-            inner,
-        )
-    ),
-)
+def test_a_snapshot_repeated_after_it_grew_is_spoken_once():
+    assert spoken(text("It"), text("It is done."), text("It is done.")) == "It is done."
 
 
-@given(JSON)
-def test_no_json_value_ends_the_stream(value):
-    spoken(value)
+def test_text_around_a_tool_call_is_two_paragraphs():
+    blocks = [{"type": "text", "text": t} for t in ("One", "Two")]
+    assert spoken({"content": [blocks[0], {"type": "tool_use"}, blocks[1]]}) == "One\n\nTwo"
+    assert spoken({"content": blocks}) == "One\n\nTwo"
 
 
-@given(st.binary())
-def test_no_bytes_end_the_stream(line):
-    list(Speech().read(line))
+def test_a_sentence_that_goes_on_in_the_next_text_block_is_one_sentence():
+    blocks = [{"type": "text", "text": t} for t in ("It is", " said", ", they wrote.")]
+    assert spoken({"content": blocks}) == "It is said, they wrote."
 
 
-def test_lines_that_cannot_be_read_are_counted_by_kind(caplog):
+def test_chat_completion_chunks_are_spoken():
+    chunks = [{"id": "c", "choices": [{"delta": {"content": t}}]} for t in ("One ", "two.")]
+    assert spoken(*chunks, {"id": "c", "choices": [{"delta": {}, "finish_reason": "stop"}]}) == (
+        "One two."
+    )
+
+
+@pytest.mark.parametrize("ending", ["Done.", "Really?", "Then:", 'He said "No."'])
+def test_a_whole_message_that_ends_like_a_sentence_ends_at_once(ending):
+    assert [final for *_, final in Speech().read(json.dumps(text(ending)).encode())] == [
+        False,
+        True,
+    ]
+
+
+def test_a_snapshot_that_may_grow_ends_with_the_next_message():
     speech = Speech()
-    for line in (b"{", b"{", b"[1]"):
-        assert not list(speech.read(line))
-    assert speech.skipped == {"broken JSON": 2, "not a JSON object": 1}
-    assert len(caplog.records) == 2
+    assert [p[1:] for p in speech.read(b'{"content": "Half a"}')] == [("Half a", False)]
+    assert list(speech.read(b'{"type": "user"}')) == [("m1", "", True)]
 
 
-class Typed(io.BytesIO):
-    def isatty(self):
-        return False
+def test_lines_that_cannot_be_read_are_counted_by_kind_and_logged_once_each(caplog):
+    lines = {
+        b"{": "broken JSON",
+        b'{"content": 1' + b"0" * 5000 + b"}": "broken JSON",
+        b"[1]": "not a JSON object",
+        b'{"a":' * 100_000: "JSON nested too deep",
+        b'{"content": 5}': "a message without content",
+        b'{"content": [5]}': "a content block that is not an object",
+        b'{"content": [{"type": "text", "text": null}]}': "text that is not a string",
+        b'{"type": "content_block_delta", "delta": 3}': "a field of the wrong type",
+        b'{"content": "\xff."}': "bytes that are not UTF-8",
+    }
+    speech = Speech()
+    for _ in range(2):
+        for line, kind in lines.items():
+            before = speech.skipped[kind]
+            list(speech.read(line))
+            assert speech.skipped[kind] == before + 1
+    assert len(caplog.records) == len(speech.skipped) == 8
 
 
-def stdin(monkeypatch, content, format_=Format.auto):
-    class In:
-        buffer = io.BytesIO(content)
+# --- standard input --------------------------------------------------------------------------------
 
-        def isatty(self):
-            return False
 
-    monkeypatch.setattr(sys, "stdin", In())
+def stdin(content, format_=Format.auto):
     source = Stdin(format_)
+    source.stream = io.BytesIO(content)
     return source, list(source.deltas())
 
 
-def test_plain_text_and_json_lines_are_told_apart(monkeypatch):
-    _, plain = stdin(monkeypatch, b"Hello there.")
-    _, lines = stdin(monkeypatch, b'\n {"content": "Hello there."}\n')
-    assert "".join(d.text for d in plain) == "".join(d.text for d in lines) == "Hello there."
+def joined(deltas):
+    return "".join(delta.text for delta in deltas)
+
+
+def test_plain_text_and_json_lines_are_told_apart():
+    _, plain = stdin(b"Hello there.")
+    _, lines = stdin(b'\xef\xbb\xbf\n {"content": "Hello there."}\n')
+    assert joined(plain) == joined(lines) == "Hello there."
     assert plain[-1].final
     assert lines[-1].final
 
 
-def test_a_last_line_without_a_newline_is_read(monkeypatch):
-    _, lines = stdin(monkeypatch, b'{"content": "One."}\n{"content": "Two."}')
-    assert "".join(d.text for d in lines) == "One.Two."
+def test_the_format_can_be_said():
+    assert joined(stdin(b'{"content": "Hello."}', Format.text)[1]) == '{"content": "Hello."}'
+    assert joined(stdin(b'log\n{"content": "Hello."}', Format.jsonl)[1]) == "Hello."
 
 
-def test_a_json_line_over_a_megabyte_is_skipped_and_the_next_is_read(monkeypatch):
+def test_a_last_line_without_a_newline_is_read():
+    assert joined(stdin(b'{"content": "One."}\n{"content": "Two."}')[1]) == "One.Two."
+
+
+def test_a_json_line_over_a_megabyte_is_skipped_and_the_next_is_read():
     long = b'{"content": "' + b"x" * (2 << 20) + b'"}\n'
-    source, lines = stdin(monkeypatch, b'{"content": "One."}\n' + long + b'{"content": "Two."}\n')
-    assert "".join(d.text for d in lines) == "One.Two."
+    source, lines = stdin(b'{"content": "One."}\n' + long + b'{"content": "Two."}\n')
+    assert joined(lines) == "One.Two."
     assert source.skipped == {"a line longer than 1 MB": 1}
+
+
+def test_a_plain_line_of_a_megabyte_is_read():
+    assert len(joined(stdin(b"word " * 250_000)[1])) == 1_250_000
+
+
+def test_binary_input_is_skipped_and_the_text_around_it_is_read(caplog):
+    source, found = stdin(b"One.\n\x00\x01\x02\n\xff\xfe\xfd\n\x80\x81\x82\nTwo.\n")
+    assert joined(found).split() == ["One.", "Two."]
+    assert source.skipped == {"binary bytes": 3}
+    assert len(caplog.records) == 1
+
+
+def test_closed_standard_input_is_an_error_for_people(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(ConfigError, match="standard input is closed"):
+        next(Stdin(Format.auto).deltas())
+
+
+@pytest.fixture
+def pipe():
+    read, write = os.pipe()
+    source = Stdin(Format.auto)
+    with os.fdopen(read, "rb") as source.stream, os.fdopen(write, "wb", buffering=0) as writer:
+        yield source, writer
+
+
+def test_text_is_there_before_the_line_and_the_input_end(pipe):
+    source, writer = pipe
+    deltas = source.deltas()
+    writer.write(b"Hal")
+    before_ns = source.clock()
+    first = next(deltas)
+    assert first.text == "Hal"
+    assert before_ns <= first.arrived_ns <= source.clock()
+    writer.write("ló".encode()[:2])  # half of a character
+    assert next(deltas).text == "l"
+    writer.write("ó".encode()[1:])
+    assert next(deltas).text == "ó"
+    writer.close()
+    assert [d.final for d in deltas] == [True]
+
+
+def test_closing_the_source_ends_a_read_that_waits(pipe):
+    source, _ = pipe
+    found = []
+    reader = threading.Thread(target=lambda: found.extend(source.deltas()))
+    reader.start()
+    time.sleep(0.05)
+    source.close()
+    source.close()
+    reader.join(5)
+    assert not reader.is_alive()
+    assert joined(found) == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_line_typed_at_a_terminal_is_spoken_at_once():
+    ours, theirs = os.openpty()
+    source = Stdin(Format.auto)
+    with os.fdopen(theirs, "rb", buffering=0) as source.stream:
+        os.write(ours, b"Good morning\n")
+        delta = next(source.deltas())
+    os.close(ours)
+    assert (delta.text, delta.final) == ("Good morning\n", True)
+
+
+# --- corpora ---------------------------------------------------------------------------------------
 
 
 def test_the_packaged_corpus_has_200_sentences_in_five_lengths():
@@ -153,17 +254,82 @@ def test_the_packaged_corpus_has_200_sentences_in_five_lengths():
     assert all(line.reference for line in lines)
 
 
-def test_a_corpus_with_an_id_twice_is_refused(tmp_path):
-    (tmp_path / "c.tsv").write_text("a\t\tOne.\na\t\tTwo.\n")
-    with pytest.raises(ConfigError, match="more than once"):
-        read_corpus(str(tmp_path / "c.tsv"))
+def test_a_plain_file_is_a_sentence_a_line(tmp_path):
+    path = tmp_path / "c.txt"
+    path.write_bytes(b"\xef\xbb\xbfOne.\r\n\r\n  Two. \r\n")
+    assert [(c.id, c.text, c.reference) for c in read_corpus(str(path))] == [
+        ("s001", "One.", None),
+        ("s002", "Two.", None),
+    ]
+    assert len(corpus_sha256(str(path))) == 64
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"\n \n", "is empty"),
+        (b"One.\xff\n", "is not UTF-8"),
+        (b"One.\x00\n", "is a binary file"),
+        (b"a\tb\tOne.\nb\tTwo.\n", "line 2: expected id, bucket, source, reference"),
+        (b"a\tb\t\tX\n", "line 1: expected"),
+        (b"a\t\tOne.\na\t\tTwo.\n", "line 2: it has the id a more than once"),
+    ],
+)
+def test_a_corpus_that_cannot_be_spoken_is_refused_with_the_reason(tmp_path, content, words):
+    path = tmp_path / "c.tsv"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=words):
+        read_corpus(str(path))
+
+
+def test_a_missing_corpus_is_refused_with_its_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.txt cannot be read: No such file"):
+        read_corpus(str(tmp_path / "nowhere.txt"))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_corpus(str(tmp_path))
+
+
+def test_in_a_closed_loop_a_sentence_arrives_when_it_is_asked_for():
+    source = CorpusClosed(None)
+    now = iter(range(1000))
+    source.clock = lambda: next(now)
+    deltas = source.deltas()
+    assert [next(deltas).arrived_ns, next(now), next(deltas).arrived_ns] == [0, 1, 2]
+    assert source.closed_loop
 
 
 def test_replayed_text_is_stamped_when_it_was_due_not_when_it_was_taken(tmp_path):
-    (tmp_path / "c.txt").write_text("Hello there, you.\n")
-    source = CorpusOpen(str(tmp_path / "c.txt"), tokens_per_s=1000.0, gap_s=0.0)
-    found = list(source.deltas())
-    steps = {b.arrived_ns - a.arrived_ns for a, b in pairwise(found)}
-    assert "".join(d.text for d in found) == "Hello there, you."
-    assert steps == {1_000_000}
-    assert all(slip >= 0 for slip in source.slip_ns)
+    (tmp_path / "c.txt").write_text("Hello there, you.\nAgain.")
+    source = CorpusOpen(str(tmp_path / "c.txt"), tokens_per_s=1000.0, gap_s=0.02)
+    found = []
+    for delta in source.deltas():
+        found.append(delta)
+        assert source.clock() >= delta.arrived_ns
+        time.sleep(0.003)  # a pipeline slower than the text
+    assert joined(found) == "Hello there, you.Again."
+    assert [d.text for d in found if d.final] == [".", "."]
+    steps = [b.arrived_ns - a.arrived_ns for a, b in pairwise(found) if a.id == b.id]
+    assert set(steps) == {1_000_000}
+    assert source.slip_ns[5] > 5_000_000
+
+
+def test_a_replay_can_be_ended_while_it_waits():
+    source = CorpusOpen(None, tokens_per_s=0.01, gap_s=0.0)
+    deltas = source.deltas()
+    next(deltas)
+    threading.Timer(0.05, source.close).start()
+    assert list(deltas) == []
+
+
+def test_a_rate_of_zero_is_refused():
+    with pytest.raises(ConfigError, match=r"tokens_per_s must be above 0"):
+        CorpusOpen(None, tokens_per_s=0.0, gap_s=0.0)
+
+
+@pytest.mark.parametrize("source", ["corpus_closed", "corpus_open", "stdin"])
+@pytest.mark.parametrize("segment", ["sentence", "clause"])
+def test_every_choice_can_be_built_from_its_yaml(source, segment):
+    config, _ = compose([f"source={source}", f"segment={segment}"])
+    assert build(config.source, f"source={source}").skipped == {}
+    assert build(config.segment, f"segment={segment}").push("Hello. ")[0].text == "Hello."

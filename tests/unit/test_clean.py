@@ -1,0 +1,57 @@
+"""What is said of a sentence with markup in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from stt.clean import clean
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Plain text, nothing else.", "Plain text, nothing else."),
+        ("This is **bold**, *it*, ***both***, __b__, _i_ and ~~gone~~.",
+         "This is bold, it, both, b, i and gone."),
+        ("**Note: keep", "Note: keep"),
+        ("**太字**です。", "太字です。"),
+        ("5 * 3 is 5*3 and 2**3, ~5 ms.", "5 * 3 is 5*3 and 2**3, ~5 ms."),
+        ("Set snake_case and __init__.", "Set snake_case and init."),
+        ("Run `npm install` in ``a `b` c``.", "Run npm install in a b c."),
+        ("Keep `*args` and `a_b_`.", "Keep *args and a_b_."),
+        ("See [the docs](https://a.b/c_(d)?e=1 \"Title\") now.", "See the docs now."),
+        ("See [**the** `docs`](x.md).", "See the docs."),
+        ("![A cat](cat.png) sleeps.", "A cat sleeps."),
+        ("Half of a link](https://a.b/c) here", "Half of a link here"),
+        ("Index arr[0][1] and f(x)[i](some text).", "Index arr[0][1] and f(x)[i](some text)."),
+        ("Visit https://www.python.org/downloads/?x=1#y, or not.", "Visit python.org, or not."),
+        ("Visit https://docs.python.org/3/.", "Visit docs.python.org."),
+        ("(see <http://localhost:8080/a>)", "(see localhost:8080)"),
+        ("At https://user:secret@host.example/x.", "At host.example."),
+        ("Great 🎉 work 👩‍💻!", "Great work!"),
+        ("Caf\u00e9 na\u00efve 日本", "Caf\u00e9 na\u00efve 日本"),
+        ("zero\u200bwidth\ufeff soft\u00adhyphen", "zerowidth softhyphen"),
+        ("a\u00a0b\t c\n d", "a b c d"),
+        ("broken \ud83d surrogate", "broken surrogate"),
+        ("<b>Bold</b><br/>and <a href='x'>link</a> <!-- no -->.", "Bold and link."),
+        ("Vec<String> if a < b and c > d", "Vec<String> if a < b and c > d"),
+        ("Tom &amp; Mary &lt;3 &#39;x&#39; &nbsp;y &bogus;", "Tom & Mary <3 'x' y &bogus;"),
+        (r"2 \* 3 \_x\_ C:\new", r"2 * 3 _x_ C:\new"),
+        ("Click File → Save -> Done => ok.", "Click File, Save, Done, ok."),
+        ("A fact[^1] is true.", "A fact is true."),
+        ("a | b || c", "a, b, c"),
+        ("[x] Buy milk", "Buy milk"),
+        ("use .NET now , please !", "use .NET now, please!"),
+        ("— a dash —", "a dash"),
+        ("-5 degrees", "-5 degrees"),
+    ],
+)  # fmt: skip
+def test_markup_goes_and_words_stay(text, said):
+    assert clean(text) == said
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "...", "🎉👍", "***", "?!", "<br>", "![](x.png)", "\u200b"]
+)
+def test_what_cannot_be_said_is_nothing(text):
+    assert clean(text) == ""
