@@ -67,7 +67,8 @@ class Stdin(Source):
                 break
             head = head.strip() + chunk
         first = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-        chunks = itertools.chain([(head, head_ns)], chunks)
+        if head:
+            chunks = itertools.chain([(head, head_ns)], chunks)
         if self.format == Format.jsonl or (self.format == Format.auto and first == b"{"):
             yield from self._json(chunks)
         else:
@@ -104,17 +105,21 @@ class Stdin(Source):
 
     def _text(self, chunks: Iterator[Chunk], *, typed: bool) -> Iterator[Delta]:
         decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-        for chunk, arrived_ns in chunks:
-            text = "".join(map(self._readable, decoder.decode(chunk).splitlines(keepends=True)))
-            if text:  # a person who typed a line waits for it to be said
+        for chunk, arrived_ns in itertools.chain(chunks, [(b"", 0)]):
+            text = decoder.decode(chunk, final=not chunk)
+            # Among binary bytes, what looks like a little text is chance.
+            odd = 1 / 8 if "\0" in text else 1 / 3
+            text = "\n".join(self._readable(line, odd) for line in text.split("\n"))
+            if not chunk:
+                yield Delta(text, self.clock(), final=True)
+            elif text:  # a person who typed a line waits for it to be said
                 yield Delta(text, arrived_ns, final=typed and text.endswith("\n"))
-        yield Delta(self._readable(decoder.decode(b"", final=True)), self.clock(), final=True)
 
-    def _readable(self, line: str) -> str:
-        """A line, or its part that has come; nothing but its end when it is no text."""
-        if "\0" in line or len(_UNPRINTABLE.findall(line)) * 3 > len(line):
+    def _readable(self, line: str, odd: float) -> str:
+        """A line, or its part that has come; "" when more than `odd` of it is no text."""
+        if "\0" in line or len(_UNPRINTABLE.findall(line)) > odd * len(line):
             self._speech.skip("binary bytes")
-            return "\n" if line.endswith("\n") else ""
+            return ""
         return line
 
     def _json(self, chunks: Iterator[Chunk]) -> Iterator[Delta]:

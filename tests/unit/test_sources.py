@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import sys
 import threading
 import time
@@ -164,7 +165,8 @@ def test_plain_text_and_json_lines_are_told_apart():
 
 
 def test_the_format_can_be_said():
-    assert joined(stdin(b'{"content": "Hello."}', Format.text)[1]) == '{"content": "Hello."}'
+    _, plain = stdin(b'{"content": "Hello."}', Format.text)
+    assert [(d.text, d.final) for d in plain] == [('{"content": "Hello."}', False), ("", True)]
     assert joined(stdin(b'log\n{"content": "Hello."}', Format.jsonl)[1]) == "Hello."
 
 
@@ -188,6 +190,18 @@ def test_binary_input_is_skipped_and_the_text_around_it_is_read(caplog):
     assert joined(found).split() == ["One.", "Two."]
     assert source.skipped == {"binary bytes": 3}
     assert len(caplog.records) == 1
+
+
+def test_of_a_binary_file_next_to_nothing_is_read():
+    content = random.Random(1).randbytes(300_000)
+    source, found = stdin(content)
+    assert len(joined(found).replace("\n", "")) < len(content) / 1000
+    assert source.skipped["binary bytes"] > 100
+
+
+def test_text_in_an_older_encoding_is_read_without_its_accents():
+    _, found = stdin("Le café est fermé.\n".encode("latin-1"))
+    assert joined(found) == "Le caf\ufffd est ferm\ufffd.\n"
 
 
 def test_closed_standard_input_is_an_error_for_people(monkeypatch):
