@@ -1,32 +1,18 @@
-"""The one pipeline, live and measured: read -> translate -> synthesize, each on a thread of its own.
-
-Stages hand each other immutable messages through queues; what bounds memory is the number of sentences in
-flight. An engine that raises costs its sentence; one that hangs costs its sentence and is replaced.
-"""
+"""The one pipeline, live and measured: a translator, a synthesizer, and how they are driven."""
 
 from __future__ import annotations
 
-import logging
-import queue
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from stt.device import Device
-from stt.engine import Synthesizer, Translator, Unit
-from stt.errors import SttError
-from stt.messages import Delta, Status, Utterance
-from stt.quality import degeneration
-from stt.reading import sentences
+from stt.engine import Synthesizer, Translator
+from stt.messages import Delta, Utterance
 from stt.segment import Segmenter
 from stt.sinks import Sink
-from stt.stage import Job, Stage
+from stt.stream import Stream
 from stt.timeline import Clock, monotonic_ns
-
-log = logging.getLogger(__name__)
-POLL_S = 0.2
-"""How often hanging engines are looked for; it delays no utterance."""
 
 
 @dataclass
@@ -64,7 +50,7 @@ class Pipeline:
         self.device = device
         self.voice_device = voice_device or device
         self.clock = clock
-        self._run: _Run | None = None
+        self._stream: Stream | None = None
 
     def load(self) -> None:
         """Load both engines.
@@ -99,15 +85,15 @@ class Pipeline:
         Raises:
             Exception: whatever `deltas` raised, after everything that arrived before it was spoken.
         """
-        self._run = _Run(self, deltas, sink, closed_loop)
+        self._stream = Stream(self, deltas, sink, closed_loop)
         try:
-            yield from self._run.utterances()
+            yield from self._stream.utterances()
         finally:
-            self._run.stop()
+            self._stream.stop()
 
     def cancelled(self) -> list[Utterance]:
         """After a run was broken off: the utterances it still had in flight."""
-        return self._run.cancelled() if self._run else []
+        return self._stream.cancelled() if self._stream else []
 
     @property
     def fallback(self) -> str:
@@ -128,204 +114,3 @@ class Pipeline:
         fresh = replace(self.synthesizer)  # type: ignore[type-var]
         fresh.load(self.voice_device)
         self.synthesizer = fresh
-
-
-class _Run:
-    """One pass of deltas through the stages."""
-
-    def __init__(
-        self, pipeline: Pipeline, deltas: Iterable[Delta], sink: Sink, closed_loop: bool
-    ) -> None:
-        self._pipeline = pipeline
-        self._deltas = deltas
-        self._sink = sink
-        self._closed_loop = closed_loop
-        self._settings = pipeline.settings
-        self._clock = pipeline.clock
-        self._slots = threading.Semaphore(pipeline.settings.in_flight)
-        self._idle = threading.Condition()
-        self._jobs: dict[int, Job] = {}
-        self._stopping = False
-        self._error: BaseException | None = None
-        self._done: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._translate = Stage(
-            "translate", self._translate_item, pipeline.reload_translator, self._clock
-        )
-        self._synthesize = Stage(
-            "synthesize", self._synthesize_item, pipeline.reload_synthesizer, self._clock
-        )
-        self._reader = threading.Thread(target=self._read, name="read", daemon=True)
-
-    def utterances(self) -> Iterator[Utterance]:
-        self._reader.start()
-        self._translate.start()
-        self._synthesize.start()
-        while True:
-            try:
-                job = self._done.get(timeout=POLL_S)
-            except queue.Empty:
-                self._replace_hanging()
-                continue
-            if job is None:
-                break
-            yield job.utterance()
-            self._release(job)
-        if self._error is not None:
-            raise self._error
-
-    def stop(self) -> None:
-        self._stopping = True
-        with self._idle:
-            self._idle.notify_all()
-        self._slots.release()
-        for stage in (self._translate, self._synthesize):
-            stage.abandoned = True
-            stage.put(None)
-
-    def cancelled(self) -> list[Utterance]:
-        left = list(self._jobs.values())
-        self._jobs.clear()
-        for job in left:
-            job.end(Status.cancelled, "the run was stopped")
-        return [job.utterance() for job in left]
-
-    def _release(self, job: Job) -> None:
-        with self._idle:
-            del self._jobs[job.number]
-            if not self._jobs:
-                self._idle.notify_all()
-        self._slots.release()
-
-    def _replace_hanging(self) -> None:
-        timeout_s = self._settings.timeout_s
-        job = self._translate.hanging(timeout_s)
-        if job is not None:
-            job.end(Status.timeout, f"the translator took longer than {timeout_s:g} s")
-            self._translate = self._translate.replacement()
-            self._synthesize.put((job, None))
-        job = self._synthesize.hanging(timeout_s)
-        if job is not None:
-            job.end(Status.timeout, f"the synthesizer took longer than {timeout_s:g} s")
-            self._synthesize.abandoned = True
-            self._finish(job)  # before the next thread can reach what is left of this job
-            self._synthesize = self._synthesize.replacement()
-
-    # thread "read"
-
-    def _read(self) -> None:
-        try:
-            for sentence in sentences(self._deltas, self._pipeline.segmenter):
-                if sentence is not None:
-                    self._admit(Job(sentence, self._clock))
-                elif self._closed_loop:
-                    with self._idle:
-                        self._idle.wait_for(lambda: self._stopping or not self._jobs)
-                if self._stopping:
-                    return
-        except BaseException as error:
-            self._error = error
-        finally:
-            self._translate.put(None)
-
-    def _admit(self, job: Job) -> None:
-        job.timeline.mark("segmented")
-        self._slots.acquire()
-        if not self._stopping:
-            self._jobs[job.number] = job
-            self._translate.put(job)
-
-    # thread "translate"
-
-    def _translate_item(self, job: Job | None, stage: Stage) -> None:
-        if job is None:
-            self._synthesize.put(None)
-            return
-        stage.begin(job)
-        job.timeline.mark("translate_start")
-        held = []
-        try:
-            stage.check()
-            for clause in self._pipeline.translator.translate(job.sentence.text):
-                if stage.abandoned:
-                    return
-                job.timeline.mark("first_clause")
-                job.clauses.append(clause)
-                if self._settings.overlap:
-                    self._synthesize.put((job, clause.text))
-                else:
-                    held.append(clause.text)
-        except Exception as error:
-            job.end(Status.failed, _why("translator", error))
-        if stage.abandoned:
-            return
-        job.timeline.mark("translate_end")
-        stage.rest()
-        for text in held:
-            self._synthesize.put((job, text))
-        self._synthesize.put((job, None))
-        if not self._settings.overlap:
-            job.spoken.wait()
-
-    # thread "synthesize"
-
-    def _synthesize_item(self, item: tuple[Job, str | None] | None, stage: Stage) -> None:
-        if item is None:
-            self._done.put(None)
-            return
-        job, text = item
-        if job.spoken.is_set():
-            return  # ended as a timeout; its translator is still talking
-        stage.begin(job)
-        if text is not None and self._pipeline.synthesizer.unit is Unit.sentence:
-            job.unspoken += text
-            text = ""
-        try:
-            if not job.lost:
-                self._speak(job, text if text is not None else job.unspoken, stage)
-        except Exception as error:
-            job.end(Status.failed, _why("synthesizer", error))
-        if stage.abandoned:
-            return
-        stage.rest()
-        if text is None:
-            self._finish(job)
-
-    def _speak(self, job: Job, text: str, stage: Stage) -> None:
-        if not text:
-            return
-        stage.check()
-        job.timeline.mark("synthesize_start")
-        for chunk in self._pipeline.synthesizer.synthesize(text):
-            if stage.abandoned:
-                return
-            handed_ns = job.timeline.mark("first_chunk") if not job.chunks else self._clock()
-            self._sink.write(job.sentence.id, chunk)
-            job.hear(chunk, handed_ns)
-
-    def _finish(self, job: Job) -> None:
-        """Everything of `job` was spoken: judge it and hand it to the caller."""
-        job.timeline.mark("synthesize_end")
-        try:
-            self._sink.end(job.sentence.id)
-        except OSError as error:
-            job.end(Status.failed, _why("sink", error))
-        translation = "".join(clause.text for clause in job.clauses)
-        if job.status is Status.ok:
-            judged = self._pipeline.translator.translates
-            fault = degeneration(job.sentence.text, translation) if judged else None
-            if any(clause.truncated for clause in job.clauses):
-                job.end(Status.truncated, "the translation stopped at the length limit")
-            elif fault:
-                job.end(Status.degenerate, fault)
-            elif not job.chunks:
-                job.end(Status.failed, "the synthesizer made no audio")
-            elif self._pipeline.fallback:
-                job.end(Status.fallback, self._pipeline.fallback)
-        job.spoken.set()
-        self._done.put(job)
-
-
-def _why(stage: str, error: Exception) -> str:
-    text = str(error) if isinstance(error, SttError) else f"{type(error).__name__}: {error}"
-    log.debug("%s failed", stage, exc_info=error)
-    return f"{stage}: {text}"
