@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,7 +52,6 @@ class Arm:
         arm.source = parts["source"]
         arm.sink = parts["sink"]
         arm.config = OmegaConf.to_container(cfg, resolve=True)
-        arm.target = arm.config["target"]
         arm.chosen = chosen
         arm.pipeline = Pipeline(
             parts["pipeline"],
@@ -76,7 +75,6 @@ class Arm:
     cfg: Any
     source: Source
     sink: Any
-    target: dict[str, Any]
     config: Any
     chosen: dict[str, str]
     pipeline: Pipeline
@@ -137,7 +135,7 @@ class Arm:
             before_s = min(before_s, block_s)
         self._load["warmup"] = {"sentences": spoken}
 
-    def utterances(self) -> Iterator[Utterance]:
+    def utterances(self) -> Generator[Utterance]:
         """Measure: yield every utterance after it was recorded."""
         assert self._run is not None
         limit = self.cfg.measure.limit

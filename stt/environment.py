@@ -19,8 +19,23 @@ PACKAGES = (
 )  # fmt: skip
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME",
-    "TOKENIZERS_PARALLELISM",
+    "TOKENIZERS_PARALLELISM", "GOMP_SPINCOUNT",
 )  # fmt: skip
+
+
+def settle() -> None:
+    """Make this process fit for measuring: thread pools pinned, unless the user's environment says otherwise.
+
+    Call it before the libraries that own the pools are imported.
+    """
+    # The voice multiplies small matrices, where a second BLAS thread costs more than it brings; the
+    # translator has its own pool.
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # a pool that waits must not burn a core
+    # Token callbacks and the voice share the interpreter: at the default of 5 ms one waits for the other.
+    sys.setswitchinterval(0.0001)
 
 
 def _read(path: str) -> str | None:

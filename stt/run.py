@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from stt import environment
 from stt.errors import ConfigError, SttError
 
 INTERRUPTED = 130
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr
     )
-    _pin()
+    environment.settle()
     from stt.config import check_choices, config_dir, register
 
     try:
@@ -50,17 +50,6 @@ def main(argv: list[str] | None = None) -> int:
     if len(swept) > 1:
         _print_comparison(swept)
     return max(codes, default=0)
-
-
-def _pin() -> None:
-    # Thread pools are sized before the libraries that own them are imported. The voice multiplies small
-    # matrices, where a second BLAS thread costs more than it brings; the translator has its own pool.
-    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # a pool that waits must not burn a core
-    # Token callbacks and the voice share the interpreter: at the default of 5 ms one waits for the other.
-    sys.setswitchinterval(0.0001)
 
 
 def _job(cfg: Any, swept: list[Path]) -> int:
@@ -97,28 +86,32 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
     """Speak what the configuration says, record it in `folder`, print the verdict; return the exit status."""
     from stt.arm import Arm
 
-    arm = Arm.prepare(cfg, chosen, folder)
-    arms = [arm, *(_other(name, folder, cfg) for name in cfg.measure.against)]
+    arms: list[Any] = []
     try:
-        for each in arms:
-            each.load()
-        for each in arms:
-            each.warm_up()
+        if cfg.measure.against:
+            from stt.remote import RemoteArm
+
+            arms.append(RemoteArm(cfg, chosen, folder))
+            arms.extend(RemoteArm(*_other(name, folder, cfg)) for name in cfg.measure.against)
+        else:
+            arms.append(Arm.prepare(cfg, chosen, folder))
+        for arm in arms:
+            arm.load()
+        for arm in arms:
+            arm.warm_up()
         _measure(arms, int(cfg.measure.seed))
     finally:
-        for each in arms:
-            each.finish()
-    _print(arms)
-    return max(int(each.exit_status) for each in arms)
+        for arm in arms:
+            arm.finish()
+    _print([arm.folder for arm in arms], cfg.target)
+    return max(int(arm.exit_status) for arm in arms)
 
 
-def _other(name: str, folder: Path, cfg: Any) -> Any:
-    """An arm of another experiment that speaks the same sentences as often."""
+def _other(name: str, folder: Path, cfg: Any) -> tuple[Any, dict[str, str], Path]:
+    """Another experiment that speaks the same sentences as often: its configuration, choices and folder."""
     from omegaconf import OmegaConf
 
-    from stt.arm import Arm
     from stt.config import compose
-    from stt.environment import folder_name
 
     other, chosen = compose([f"+experiment={name}"])
     other.source = OmegaConf.to_container(cfg.source, resolve=True)
@@ -126,7 +119,7 @@ def _other(name: str, folder: Path, cfg: Any) -> Any:
     for setting in ("passes", "limit"):
         other.measure[setting] = cfg.measure[setting]
     other.measure.against = []
-    return Arm.prepare(other, chosen, folder.parent / folder_name(other, chosen))
+    return other, chosen, folder.parent / environment.folder_name(other, chosen)
 
 
 def _measure(arms: list[Any], seed: int) -> None:
@@ -154,15 +147,13 @@ def _measure(arms: list[Any], seed: int) -> None:
                     advance()
 
 
-def _print(arms: list[Any]) -> None:
+def _print(paths: list[Path], target: Any) -> None:
     from stt import report, results
 
-    paths = [arm.folder for arm in arms]
     for path in report.write(paths, paths[0]):
         print(path)
-    target = arms[0].target
     if len(paths) > 1:
-        print(report.comparison(results.read(paths), target, arms[-1].folder.name))
+        print(report.comparison(results.read(paths), target, paths[-1].name))
     print(report.summary(results.read(paths[:1]), target))
 
 

@@ -1,0 +1,108 @@
+"""An arm in a process of its own: configurations that are compared share no memory, threads or caches of libraries."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+from collections.abc import Generator, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from stt import environment
+from stt.arm import Arm
+from stt.errors import EngineError, SttError
+
+FAREWELL_S = 30.0
+"""How long the other process may take to write and close everything."""
+
+
+class RemoteArm:
+    """Does what `stt.arm.Arm` does, elsewhere. Its engines rest while another arm speaks."""
+
+    def __init__(self, cfg: Any, chosen: dict[str, str], folder: Path) -> None:
+        """Start the process and build every part in it.
+
+        Raises:
+            ConfigError, UnsupportedDevice: as `Arm.prepare`.
+        """
+        self.folder = folder
+        context = multiprocessing.get_context("spawn")
+        self._calls, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, cfg, chosen, folder))
+        self._process.start()
+        theirs.close()
+        self.expected: int | None = self._ask("prepare")
+
+    def load(self) -> None:
+        """As `Arm.load`, with its errors."""
+        self._ask("load")
+
+    def warm_up(self) -> None:
+        """As `Arm.warm_up`."""
+        self._ask("warm_up")
+
+    def utterances(self) -> Iterator[bool]:
+        """Speak and record one utterance each time it is asked for the next."""
+        while self._ask("speak"):
+            yield True
+
+    def finish(self) -> None:
+        """Let the process write what is known and end. Safe at any point."""
+        try:
+            self._calls.send(None)
+        except OSError:
+            pass  # it ended already
+        self._process.join(FAREWELL_S)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join()
+
+    @property
+    def exit_status(self) -> int:
+        """0 when the run is complete and every utterance was ok."""
+        return self._process.exitcode or 0
+
+    def _ask(self, call: str) -> Any:
+        try:
+            self._calls.send(call)
+            answer = self._calls.recv()
+        except (EOFError, OSError) as error:
+            self._process.join()
+            raise EngineError(
+                f"The process that measured {self.folder.name} ended with status "
+                f"{self._process.exitcode}; what it finished is recorded there."
+            ) from error
+        if isinstance(answer, SttError):
+            raise answer
+        return answer
+
+
+def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the asking process says when to stop
+    environment.settle()
+    arm: Arm | None = None
+    turns: Generator[Any] | None = None
+    try:
+        while (call := calls.recv()) is not None:
+            answer: Any = None
+            try:
+                if call == "prepare":
+                    arm = Arm.prepare(cfg, chosen, folder)
+                    turns, answer = arm.utterances(), arm.expected
+                elif call == "speak":
+                    assert turns is not None
+                    answer = next(turns, None) is not None
+                else:
+                    getattr(arm, call)()
+            except SttError as error:
+                answer = error
+            calls.send(answer)
+    except EOFError:
+        pass  # the asking process is gone
+    finally:
+        if turns is not None and arm is not None:
+            turns.close()
+            arm.finish()
+    sys.exit(arm.exit_status if arm is not None else 2)
