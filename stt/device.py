@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stt.errors import UnsupportedDevice
@@ -61,3 +63,30 @@ def torch_device(device: Device) -> str:
             f"Choose device=cpu, or install a torch build and driver for {device.name}."
         )
     return device.name
+
+
+def native_threads() -> set[int]:
+    """Ids of this process's threads, those of libraries included; empty where the system does not tell."""
+    task = Path("/proc/self/task")
+    return {int(path.name) for path in task.iterdir()} if task.is_dir() else set()
+
+
+def spread(threads: set[int]) -> list[list[int]]:
+    """Give each thread of a team a share of the usable CPUs that no other has.
+
+    A team that slept is often woken on one CPU, where each waits for the other until the scheduler moves
+    one: the first clause after a pause came after 40 instead of 14 ms. Every n-th CPU rather than
+    neighbours, so that a share reaches into each socket.
+
+    Returns:
+        The CPUs of each thread, in order of thread id; empty where they cannot be chosen.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return []
+    cpus = sorted(os.sched_getaffinity(0))
+    if not 1 < len(threads) <= len(cpus):
+        return []
+    shares = [cpus[i :: len(threads)] for i in range(len(threads))]
+    for thread, share in zip(sorted(threads), shares, strict=True):
+        os.sched_setaffinity(thread, share)
+    return shares

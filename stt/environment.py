@@ -28,10 +28,9 @@ def settle() -> None:
 
     Call it before the libraries that own the pools are imported.
     """
-    # The voice multiplies small matrices, where a second BLAS thread costs more than it brings; the
-    # translator has its own pool.
-    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    # NumPy's BLAS: the voice multiplies small matrices, where a second thread costs more than it brings.
+    # Not MKL_NUM_THREADS: that would hold CTranslate2's matrix products to one thread, too.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # a pool that waits must not burn a core
     # Token callbacks and the voice share the interpreter: at the default of 5 ms one waits for the other.

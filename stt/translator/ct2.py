@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stt import embedded
-from stt.device import Device
+from stt.device import Device, native_threads, spread
 from stt.engine import Translator
 from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.messages import Clause
@@ -64,6 +64,7 @@ class CTranslate2(Translator):
         folder = embedded.EMBEDDED if self.model == EMBEDDED else Path(self.model).expanduser()
         files, known = self._read(folder)
         self._threads = self.threads or device.threads
+        before = native_threads()
         # On a thread that ends: OpenMP keeps a team for each thread that ever asked for one,
         # and when all teams exceed the CPUs, every wait sleeps instead of spinning (3.6 times
         # slower).
@@ -85,6 +86,8 @@ class CTranslate2(Translator):
                 )
         self._pieces = SentencePieceProcessor(model_file=str(folder / embedded.SENTENCEPIECE))
         self._version = ctranslate2.__version__
+        self._decode(self._encode("Hello."))  # now the team of threads exists
+        self._cpus = spread(native_threads() - before)
         self._decoding = ThreadPoolExecutor(1, thread_name_prefix="decode")
 
     def _read(self, folder: Path) -> tuple[dict[str, bytes] | None, list[str]]:
@@ -119,6 +122,7 @@ class CTranslate2(Translator):
             "compute_type": compute_type,
             "device": self._translator.device,
             "threads": self._threads,
+            "cpus": self._cpus,
             "beam": self.beam,
             "max_length": self.max_length,
             "streaming": self.beam == 1,
