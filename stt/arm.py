@@ -6,6 +6,7 @@ import gc
 import logging
 import random
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,9 +15,10 @@ from stt.config import build
 from stt.device import require
 from stt.messages import Delta, Status, Utterance
 from stt.pipeline import Pipeline
+from stt.player import playback
 from stt.sinks import Discard
 from stt.sources import CorpusClosed, Source
-from stt.statistics import steady
+from stt.statistics import percentile, steady
 from stt.timeline import monotonic_ns
 
 log = logging.getLogger(__name__)
@@ -144,7 +146,10 @@ class Arm:
                 done = {id_ for pass_, id_ in self._run.done if pass_ == number}
                 deltas = _select(self.source, done, limit)
                 run = self.pipeline.run(deltas, self.sink, closed_loop=self.source.closed_loop)
+                free_ns: int | None = None
                 for utterance in run:
+                    if not self.source.closed_loop:  # speech waits for the speech before it
+                        utterance, free_ns = _heard(utterance, free_ns)
                     self._record(utterance, number, "measure")
                     yield utterance
             self._complete = True
@@ -184,13 +189,29 @@ class Arm:
                 )
                 reasons += _mismatches(group, self.config[group], effective[group])
                 effective[group]["network"] = engine.network
+            if slip_ns := getattr(self.source, "slip_ns", None):
+                p50, p95 = (percentile([ns / 1e6 for ns in slip_ns], q) for q in (50, 95))
+                self._load["slip_ms"] = {"p50": p50, "p95": p95, "max": max(slip_ns) / 1e6}
             if self.source.skipped:
                 self._load["skipped_lines"] = dict(self.source.skipped)
             valid = {"ok": not reasons, "reasons": reasons}
             self._run.finish(valid=valid, load=self._load, effective=effective)
             self._run.close()
-            self.sink.close()
+            try:
+                self.sink.close()
+            except OSError as error:
+                log.error("the last audio could not be written: %s", error.strerror)
         self.pipeline.close()
+
+
+def _heard(utterance: Utterance, free_ns: int | None) -> tuple[Utterance, int | None]:
+    """`utterance` with when the loudspeaker was free for it, and when it is free after it."""
+    arrived_ns = utterance.marks_ns["arrived"]
+    if free_ns is not None:
+        facts = {**utterance.facts, "loudspeaker_free_ns": free_ns - arrived_ns}
+        utterance = replace(utterance, facts=facts)
+    played = playback(utterance.chunks, utterance.sample_rate, free_ns=free_ns)
+    return utterance, played.end_ns if played else free_ns
 
 
 def _mismatches(group: str, asked: dict[str, Any], effective: dict[str, Any]) -> list[str]:

@@ -96,10 +96,10 @@ def distribution(
                 axes.plot([high], [target.percentile], "o", color=ink, markersize=5, clip_on=False)
         axes.axhline(target.percentile, color=GREY, linewidth=0.8, linestyle=":")
         axes.set_ylim(0, 101)
-        _time_axis(axes, frame, labels, (metric,), vertical=False)
         _limit_line(axes, target, vertical=True)
         axes.set_xlabel(f"{metric.removesuffix('_ms')} [ms]")
         axes.set_title(f"To the {SHORT[metric]}; dot: p{target.percentile}", loc="left")
+    _time_axis(panels[0], frame, labels, names, vertical=False)
     panels[0].set_ylabel("share of utterances [%]")
     _legend(fig, panels[0], 1)
     return _captioned(fig, caption)
@@ -131,10 +131,10 @@ def length(frame: pd.DataFrame, labels: dict[str, str], target: Target, caption:
             top = axes.get_xaxis_transform()
             axes.plot(lost, [0.98] * len(lost), "x", color=LIMIT, transform=top, label="not ok")
         axes.set_title(textwrap.fill(label, 34 if columns > 1 else 70), loc="left")
-        _time_axis(axes, frame, labels, ("ttfa_audible_ms", "total_ms"), vertical=True)
         _limit_line(axes, target, vertical=False)
         axes.set_xlabel("source length [words]")
         axes.set_ylabel("latency [ms]")
+    _time_axis(panels[0], frame, labels, ("ttfa_audible_ms", "total_ms"), vertical=True)
     for axes in panels[len(labels) :]:
         axes.set_visible(False)
     _legend(
@@ -204,7 +204,9 @@ def _time_axis(
     *,
     vertical: bool,
 ) -> None:
-    """Logarithmic when the slowest run is several times the fastest, or the fast ones could not be read."""
+    """For all panels, once everything is drawn: limits set earlier would cut off what comes later.
+
+    Logarithmic when the slowest run is several times the fastest, or the fast ones could not be read."""
     medians = [
         percentile(latencies(frame[frame["run"] == run], name), 50)
         for run in labels
@@ -215,7 +217,7 @@ def _time_axis(
     if finite and max(finite) > 8 * min(finite):
         (axes.set_yscale if vertical else axes.set_xscale)("log")
         which.set_major_formatter("{x:g}")
-    elif which.get_scale() == "linear":  # a shared axis may be logarithmic for another panel's sake
+    else:
         (axes.set_ylim if vertical else axes.set_xlim)(0, None)
 
 

@@ -120,10 +120,17 @@ def compose(overrides: list[str]) -> tuple[Any, dict[str, str]]:
         with initialize_config_dir(str(config_dir().absolute()), version_base="1.3"):
             cfg = hydra_compose("config", overrides, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"{error}".partition("\n")[0]) from error
+        raise refused(error) from error
     finally:
         GlobalHydra.instance().hydra = before
     return without_hydra(cfg), choices(cfg)
+
+
+def refused(error: BaseException) -> ConfigError:
+    """What Hydra or OmegaConf says over many lines about a bad override, in one."""
+    causes = [error, *([error.__cause__] if error.__cause__ else [])]
+    said = ": ".join(dict.fromkeys(str(each).partition("\n")[0].rstrip(".") for each in causes))
+    return ConfigError(f"{said}. `python -m stt.run --cfg job` shows every key and its value.")
 
 
 def without_hydra(cfg: Any) -> Any:
@@ -184,9 +191,8 @@ def build(node: Any, choice: str) -> Any:
     except OmegaConfBaseException as error:
         known = ", ".join(cls.__dataclass_fields__)
         where = error.full_key or "a value"
-        raise ConfigError(
-            f"{choice}: {where}: {error.msg or error} ({cls.__name__} has: {known})."
-        ) from error
+        said = str(error.msg or error).partition("\n")[0]
+        raise ConfigError(f"{choice}: {where}: {said} ({cls.__name__} has: {known}).") from error
 
 
 def _class(target: str, choice: str) -> Any:

@@ -31,7 +31,12 @@ class RemoteArm:
         context = multiprocessing.get_context("spawn")
         self._calls, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, cfg, chosen, folder))
-        self._process.start()
+        # What is ignored here is ignored there from the first moment on: this process says when to stop.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         theirs.close()
         self.expected: int | None = self._ask("prepare")
 
@@ -80,7 +85,6 @@ class RemoteArm:
 
 
 def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the asking process says when to stop
     environment.settle()
     arm: Arm | None = None
     turns: Generator[Any] | None = None

@@ -44,11 +44,15 @@ def _ms(value: float | None) -> str:
     return f"{value:.1f}" if math.isfinite(value) else "failed"
 
 
-def _interval(values: Sequence[float], q: float) -> str:
-    from stt.statistics import percentile_interval, tail
+def _interval(values: Sequence[float], ids: Sequence[str], q: float) -> str:
+    from stt.statistics import bootstrap_percentile, percentile_interval, tail
 
-    point = tail(values, q) if q > 50 else _median(values)
-    found = percentile_interval(values, q) if point is not None else None
+    n = len(set(ids))
+    point = tail(values, q, n)
+    found = None
+    if point is not None:
+        repeated = n < len(values)
+        found = bootstrap_percentile(values, ids, q) if repeated else percentile_interval(values, q)
     return _ms(point) + (f" [{_ms(found[0])}, {_ms(found[1])}]" if found else "")
 
 
@@ -77,8 +81,13 @@ def _quality(rows: pd.DataFrame) -> tuple[float, float] | None:
     scored = rows[rows["reference"].notna() & (rows["pass"] == rows["pass"].min())]
     if scored.empty:
         return None
-    said, references = scored["translation"].fillna("").tolist(), scored["reference"].tolist()
-    return chrf(said, references).value, bleu(said, references).value
+    # A corpus line of two sentences is two utterances (s007, s007.2) with one reference.
+    message = scored["id"].str.replace(r"\.\d+$", "", regex=True)
+    said = (
+        scored["translation"].fillna("").groupby([message, scored["reference"]], sort=False).sum()
+    )
+    texts, references = said.tolist(), said.index.get_level_values("reference").tolist()
+    return chrf(texts, references).value, bleu(texts, references).value
 
 
 def _statuses(rows: pd.DataFrame) -> str:
@@ -102,7 +111,7 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
     table = [
         [
             name,
-            *(_interval(latencies(rows, name), q) for q in (50, 95)),
+            *(_interval(latencies(rows, name), list(rows["id"]), q) for q in (50, 95)),
             limit if name in target["metrics"] else "",
         ]
         for name in MAIN
@@ -144,16 +153,18 @@ def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None
             "These runs spoke different text under the same ids; latencies of different text say nothing."
         )
     lines = []
+    engines = rows.groupby(["translator", "tts", "pipeline"])["run"].nunique()
     for run, part in rows.groupby("run", sort=False):
         quality = _quality(part)
-        cells = [
-            str(part.iloc[0]["translator"]),
-            str(part.iloc[0]["tts"]),
-            str(part.iloc[0]["pipeline"]),
-        ]
+        choices = [str(part.iloc[0][name]) for name in ("translator", "tts", "pipeline")]
+        cells = list(choices)
+        if engines[tuple(choices)] > 1:  # what tells them apart is in their run.json
+            cells[0] += f" ({run})"
         for name in MAIN:
             values = latencies(part, name)
-            cells.append(f"{_ms(_median(values))} / {_interval(values, 95).partition(' [')[0]}")
+            cells.append(
+                f"{_ms(_median(values))} / {_interval(values, list(part.id), 95).partition(' [')[0]}"
+            )
         cells.append(f"{quality[0]:.1f} / {quality[1]:.1f}" if quality else "-")
         cells.append(str(int((part["status"] != "ok").sum())))
         for name in ("ttfa_audible_ms", "total_ms"):
@@ -168,15 +179,15 @@ def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None
                 f"{ratio.ratio:.1f}x [{ratio.low:.1f}, {ratio.high:.1f}]" if ratio else "1"
             )
         lines.append(cells)
+    counts = "/".join(str(len(part)) for _, part in rows.groupby("run", sort=False))
     head = (
         "translator", "voice", "pipeline", "ttfa p50 / p95", "audible p50 / p95", "total p50 / p95",
         "chrF / BLEU", "not ok", "audible sooner", "total sooner",
     )  # fmt: skip
     if baseline is None:
-        return _table(head[:-2], [cells[:-2] for cells in lines]) + f"\nms; n={len(rows)}"
-    counts = {len(part) for _, part in rows.groupby("run")}
+        return _table(head[:-2], [cells[:-2] for cells in lines]) + f"\nms; n={counts}"
     note = (
-        f"ms; n={'/'.join(map(str, sorted(counts)))}; sooner: geometric mean of paired ratios to {baseline}, "
+        f"ms; n={counts}; sooner: geometric mean of paired ratios to {baseline}, "
         "95 % bootstrap interval"
     )
     return _table(head, lines) + "\n" + note
@@ -187,7 +198,7 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list
     from stt import charts, results
     from stt.config import Target
     from stt.results import latencies
-    from stt.statistics import percentile
+    from stt.statistics import percentile, tail
 
     frame = results.read(paths)
     rows = measured(frame)
@@ -207,14 +218,20 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list
             for name in (*MAIN, *STAGES):
                 values = latencies(part, name)
                 writer.writerow(
-                    (run, name, len(values), percentile(values, 50), percentile(values, 95))
+                    (
+                        run,
+                        name,
+                        len(values),
+                        percentile(values, 50),
+                        tail(values, 95, part["id"].nunique()),
+                    )
                 )
     written = [document, table]
     labels = {
         str(run): f"{p.iloc[0]['translator']} + {p.iloc[0]['tts']}, {p.iloc[0]['pipeline']}"
         for run, p in rows.groupby("run", sort=False)
     }
-    caption = f"{rows['machine'].iloc[0]}; n={len(rows) // len(labels)} utterances each; {rows['source_name'].iloc[0]}"
+    caption = f"{rows['machine'].iloc[0]}; n={'/'.join(str(len(p)) for _, p in rows.groupby('run', sort=False))} utterances; {rows['source_name'].iloc[0]}"
     typed = Target(**target)
     for name, draw in (
         ("stage_budget", charts.stage_budget),

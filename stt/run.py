@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr
     )
     environment.settle()
-    from stt.config import check_choices, config_dir, register
+    from stt.config import check_choices, config_dir, refused, register
 
     try:
         check_choices(arguments)
@@ -35,7 +36,12 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     register()
     import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
+    os.environ.setdefault(
+        "HYDRA_FULL_ERROR", "1"
+    )  # raise what is wrong, so that it is said here in one sentence
     codes: list[int] = []
     swept: list[Path] = []
 
@@ -46,7 +52,14 @@ def main(argv: list[str] | None = None) -> int:
         config_path=str(config_dir().absolute()), config_name="config", version_base="1.3"
     )
     sys.argv = [sys.argv[0], *arguments]
-    decorate(task)()
+    try:
+        decorate(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"stt: {refused(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # between runs, in a sweep, or before the first one began
+        print("stt: stopped; what was finished is recorded", file=sys.stderr)
+        return INTERRUPTED
     if len(swept) > 1:
         _print_comparison(swept)
     return max(codes, default=0)
@@ -62,7 +75,12 @@ def _job(cfg: Any, swept: list[Path]) -> int:
         # Every configuration gets a fresh process: no other engine's memory or threads.
         command = [sys.executable, "-m", "stt.run", *hydra_cfg.overrides.task]
         swept.append(folder)
-        return subprocess.run([*command, f"hydra.run.dir={_quoted(folder)}"]).returncode
+        with subprocess.Popen([*command, f"hydra.run.dir={_quoted(folder)}"]) as job:
+            try:
+                return job.wait()
+            except KeyboardInterrupt:
+                job.wait()  # Ctrl-C reached it, too: it records what it has and ends
+                raise
     from stt.config import GROUPS
 
     chosen = {g: str(c) for g, c in hydra_cfg.runtime.choices.items() if g in GROUPS}
@@ -103,8 +121,8 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
     finally:
         for arm in arms:
             arm.finish()
-    _print([arm.folder for arm in arms], cfg.target)
-    return max(int(arm.exit_status) for arm in arms)
+    written = _print([arm.folder for arm in arms], cfg.target)
+    return max(int(arm.exit_status) for arm in arms) or int(not written)
 
 
 def _other(name: str, folder: Path, cfg: Any) -> tuple[Any, dict[str, str], Path]:
@@ -116,8 +134,7 @@ def _other(name: str, folder: Path, cfg: Any) -> tuple[Any, dict[str, str], Path
     other, chosen = compose([f"+experiment={name}"])
     other.source = OmegaConf.to_container(cfg.source, resolve=True)
     other.resume = cfg.resume
-    for setting in ("passes", "limit"):
-        other.measure[setting] = cfg.measure[setting]
+    other.measure = cfg.measure.copy()
     other.measure.against = []
     return other, chosen, folder.parent / environment.folder_name(other, chosen)
 
@@ -147,14 +164,25 @@ def _measure(arms: list[Any], seed: int) -> None:
                     advance()
 
 
-def _print(paths: list[Path], target: Any) -> None:
+def _print(paths: list[Path], target: Any) -> bool:
+    """Report and verdict; False when the files of the report could not be written."""
     from stt import report, results
 
-    for path in report.write(paths, paths[0]):
-        print(path)
+    written = True
+    try:
+        for path in report.write(paths, paths[0]):
+            print(path)
+    except OSError as error:
+        written = False
+        print(
+            f"stt: the report could not be written ({error.strerror}). All records are safe: make "
+            f"room, then `python -m stt.report {paths[0]}`.",
+            file=sys.stderr,
+        )
     if len(paths) > 1:
         print(report.comparison(results.read(paths), target, paths[-1].name))
     print(report.summary(results.read(paths[:1]), target))
+    return written
 
 
 def _print_comparison(paths: list[Path]) -> None:

@@ -71,16 +71,16 @@ class Wav(Sink):
 
     def end(self, utterance_id: str) -> None:
         """Close the utterance's file."""
-        if self._one is not None:
-            self._one.close()
-            self._one = None
+        one, self._one = self._one, None
+        if one is not None:
+            one.close()
 
     def close(self) -> None:
         """Close run.wav, too."""
-        self.end("")
-        if self._run is not None:
-            self._run.close()
-            self._run = None
+        one, self._one, run, self._run = self._one, None, self._run, None
+        for file in (one, run):
+            if file is not None:
+                file.close()
 
     def _free(self, stem: str) -> Path:
         path, number = self._folder / f"{stem}.wav", 1

@@ -197,7 +197,11 @@ class Stream:
             if stage.abandoned:
                 return
             handed_ns = job.timeline.mark("first_chunk") if not job.chunks else self._clock()
-            self._sink.write(job.sentence.id, chunk)
+            try:
+                self._sink.write(job.sentence.id, chunk)
+            except OSError as error:
+                job.end(Status.failed, _why("sink", error))
+                return
             job.hear(chunk, handed_ns)
 
     def _finish(self, job: Job) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,23 +29,31 @@ def table(runs: Iterable[Run]) -> pd.DataFrame:
     import pandas as pd
 
     runs = list(runs)
-    frame = pd.DataFrame([row for run in runs for row in _rows(run)], columns=list(COLUMNS))
+    rows = [row for run, name in zip(runs, _names(runs), strict=True) for row in _rows(run, name)]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame = frame.astype(dict.fromkeys((*METRICS, "audio_s", "leading_silence_s"), float))
     frame = frame.astype({"valid": bool})
     frame.attrs["corrupt_lines"] = sum(run.corrupt for run in runs)
     return frame
 
 
-def _rows(run: Run) -> Iterator[dict[str, Any]]:
+def _names(runs: list[Run]) -> list[str]:
+    """A name for each run: its folder's, or the whole path where two folders have the same name."""
+    paths = [run.path.resolve() for run in runs]
+    shared = Counter(path.name for path in paths)
+    return [path.name if shared[path.name] == 1 else str(path) for path in paths]
+
+
+def _rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
     choices = run.header.get("choices", {})
     shared = {
-        "run": run.path.resolve().name,
+        "run": name,
         "path": str(run.path),
         "key": run.header.get("key"),
         "source_name": choices.get("source"),
         **{
-            name: choices.get(name)
-            for name in ("translator", "tts", "device", "segment", "pipeline")
+            group: choices.get(group)
+            for group in ("translator", "tts", "device", "segment", "pipeline")
         },
     }
     sessions = {entry["session"]: entry for entry in run.header.get("sessions", [])}

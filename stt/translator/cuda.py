@@ -17,6 +17,8 @@ from stt.translator import tidy, too_long
 from stt.translator.clauses import ClauseCutter, Detokenizer
 
 EMBEDDED = "embedded"
+RANDOM = "random-"
+"""Before the name of a shape: that shape with random weights and the packaged tokenizer, for speed only."""
 WIDEST_BEAM = 5
 OLDEST = (8, 0)
 """Compute capability of the first GPUs with bfloat16."""
@@ -46,9 +48,10 @@ class NllbCuda(Translator):
     """NLLB decoded on the device; greedy decoding streams clauses, beams give whole sentences.
 
     Attributes:
-        model: `embedded`, a hub name, or a folder with a checkpoint in safetensors.
+        model: `embedded`, a hub name, a folder with a checkpoint in safetensors, or `random-600M`,
+            `random-1.3B`, `random-3.3B`: synthetic weights, as many target tokens as source tokens.
         revision: branch or commit on the hub; null = main.
-        graph: capture the encoder and the step in CUDA graphs.
+        graph: capture the encoder and the step in CUDA graphs; null = where there is a GPU.
         vocabulary: `full`, or a UTF-8 file with the tokens that may be chosen, one a line.
         beam: 1 (greedy) to 5.
         max_length: longest sentence and longest translation, in tokens.
@@ -62,7 +65,7 @@ class NllbCuda(Translator):
     revision: str | None
     precision: Precision
     kernels: Kernels
-    graph: bool
+    graph: bool | None
     vocabulary: str
     beam: int
     max_length: int
@@ -77,6 +80,12 @@ class NllbCuda(Translator):
         if not 8 <= self.max_length <= 1024:
             raise ConfigError(f"translator.max_length={self.max_length}: choose 8 to 1024.")
         self._decoder: Any = None
+        self._random = self.model.startswith(RANDOM)
+
+    @property
+    def translates(self) -> bool:  # type: ignore[override]
+        """False for random weights, whose output nobody should judge."""
+        return not self._random
 
     def load(self, device: Device) -> None:
         """Read the weights, compile the kernels, capture the graphs."""
@@ -124,6 +133,11 @@ class NllbCuda(Translator):
         import torch
 
         wants_triton = self.kernels in (Kernels.fused, Kernels.persistent)
+        if name == "cpu" and self.graph:
+            raise UnsupportedDevice(
+                "translator.graph=true needs device=cuda. "
+                "Choose translator.graph=null, which captures graphs where there is a GPU."
+            )
         if name == "cpu":
             if wants_triton:
                 raise UnsupportedDevice(
@@ -144,7 +158,7 @@ class NllbCuda(Translator):
         return Kernels.torch if capability < TRITON_FROM else Kernels.auto
 
     def _folder(self) -> Path:
-        if self.model == EMBEDDED:
+        if self.model == EMBEDDED or self._random:
             return embedded.EMBEDDED
         if (folder := Path(self.model).expanduser()).is_dir():
             return folder
@@ -167,14 +181,18 @@ class NllbCuda(Translator):
 
         from stt.nllb import decode, model, weights
 
-        shape = weights.read_shape(folder)
+        shape = self._random_shape() if self._random else weights.read_shape(folder)
         if way == Kernels.auto:  # measured on an H100: beams and wide models want more programs
             narrow = self.beam == 1 and shape.d_model <= 1024
             way = Kernels.persistent if narrow else Kernels.fused
         triton = way in (Kernels.fused, Kernels.persistent)
         wide, int8 = self.precision == Precision.fp32, self.precision == Precision.int8
         dtype = torch.float32 if wide or (int8 and name == "cpu") else torch.bfloat16
-        loaded = weights.read(folder, dtype, torch.float32 if int8 and triton else dtype, name)
+        dtypes = dtype, torch.float32 if int8 and triton else dtype
+        if self._random:
+            loaded = weights.random(shape, *dtypes, name)
+        else:
+            loaded = weights.read(folder, *dtypes, name)
         if self.vocabulary != "full":
             weights.trim(loaded, torch.tensor(self._kept()))
         state = model.State(loaded, self.beam, self.max_length - 1, dtype)
@@ -190,13 +208,24 @@ class NllbCuda(Translator):
             tiling = pack.Tiling(ffn_rows=32 if shape.d_model <= 1024 else 8)
             step = pack.Kernels(loaded, state, int8, way == Kernels.persistent, tiling)
             # What the kernels hold a copy of is not needed a second time.
-            loaded.decoder, loaded.embedding = [], loaded.embedding.to(dtype)
-            loaded.head = loaded.embedding
+            loaded.decoder = []
+            loaded.head = loaded.embedding = loaded.embedding.new_empty(0)
         elif int8:
             weights.through_int8(loaded)
-        self._decoder = decode.Decoder(loaded, state, step, self.graph)
+        self._decoder = decode.Decoder(loaded, state, step, self.graph is not False)
         self._decoder.warm_up()
         self._way_taken, self._dtype, self._rows = way, dtype, state.logits.shape[1]
+
+    def _random_shape(self) -> Any:
+        from stt.nllb.weights import SHAPES
+
+        name = self.model.removeprefix(RANDOM)
+        if name not in SHAPES:
+            raise ConfigError(
+                f"translator.model={self.model}: random weights come in the shapes "
+                f"{', '.join(RANDOM + known for known in SHAPES)}. Choose one of those."
+            )
+        return SHAPES[name]
 
     def _kept(self) -> list[int]:
         """Token ids of the vocabulary file, with the end token and the target language."""
@@ -222,6 +251,7 @@ class NllbCuda(Translator):
         return {
             "engine": self._engine,
             "model": self.model,
+            "weights": "random (synthetic)" if self._random else "checkpoint",
             "precision": self.precision.value,
             "dtype": str(self._dtype).removeprefix("torch."),
             "step": self._way_taken.value,
@@ -257,13 +287,17 @@ class NllbCuda(Translator):
         for tokens, last in enumerate(found(source, self._language)):  # 0 is the language
             if tokens == 0:
                 continue
-            piece = detokenizer.feed(self._tokenizer.convert_ids_to_tokens(last))
+            known = last % len(self._tokenizer)  # a random model has more rows than the tokenizer
+            piece = detokenizer.feed(self._tokenizer.convert_ids_to_tokens(known))
             if self.beam > 1:  # the whole sentence is known: one clause
                 whole += piece
                 continue
             for clause in cutter.feed(piece):
                 yield Clause(clause, index, False, tokens - given, len(source))
                 given, index = tokens, index + 1
+            if self._random and tokens == len(source):
+                last = end
+                break
         rest = whole + "".join(cutter.feed(detokenizer.finish())) + cutter.finish()
         yield Clause(rest, index, True, tokens - given, len(source), last != end)
 

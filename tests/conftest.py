@@ -1,0 +1,36 @@
+"""Shared by all tests: the command line as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def stt_run() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -m stt.run` to its end; `prefix` replaces the interpreter's own arguments."""
+
+    def run(
+        *arguments: str,
+        prefix: tuple[str, ...] = ("-m", "stt.run"),
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *prefix, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+            env={**os.environ, **(environment or {})},
+            cwd=folder,
+        )
+
+    return run

@@ -1,0 +1,68 @@
+"""What is not installed is named with the line that installs it; the rest works without it."""
+
+from __future__ import annotations
+
+import pytest
+
+from stt import results
+
+BLOCK = """
+import os, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in os.environ["MISSING"].split():
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+"""
+EXTRAS = "torch transformers triton piper onnxruntime gtts requests soundfile sounddevice"
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory):
+    """The environment of a Python that does not have the modules named (space between)."""
+    folder = tmp_path_factory.mktemp("without")
+    (folder / "sitecustomize.py").write_text(BLOCK)
+    return lambda modules: {"PYTHONPATH": str(folder), "MISSING": modules}
+
+
+@pytest.mark.parametrize(
+    ("missing", "choice", "line"),
+    [
+        ("torch", "translator=embedded_hf", "pip install 'stt[torch]'"),
+        ("transformers", "translator=nllb600m_bf16", "pip install 'stt[torch]'"),
+        ("torch transformers triton", "translator=embedded_cuda", "pip install 'stt[torch]'"),
+        ("piper", "tts=piper", "pip install 'stt[piper]'"),
+        ("onnxruntime", "tts=piper", "pip install 'stt[piper]'"),
+        ("gtts", "tts=gtts", "pip install 'stt[gtts]'"),
+        ("soundfile", "tts=gtts", "pip install 'stt[gtts]'"),
+    ],
+)
+def test_an_engine_without_its_extra_says_what_to_install(
+    without, tmp_path, stt_run, missing, choice, line
+):
+    arguments = [choice, "measure.limit=1", f"hydra.run.dir={tmp_path / 'r'}"]
+    arguments.append("tts=tone" if choice.startswith("translator") else "translator=echo")
+    if choice == "tts=piper":
+        (tmp_path / "voice.onnx").touch()
+        arguments.append(f"tts.model={tmp_path / 'voice.onnx'}")
+    done = stt_run(*arguments, environment=without(missing))
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert f"No module named '{missing.split()[0]}'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.engine
+def test_the_default_speaks_without_any_extra(without, tmp_path, stt_run):
+    done = stt_run(
+        "measure.limit=3",
+        "measure.warmup_max=0",
+        f"hydra.run.dir={tmp_path / 'r'}",
+        environment=without(EXTRAS),
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(results.read(tmp_path / "r")["status"]) == ["ok"] * 3

@@ -1,0 +1,110 @@
+"""The README is true: its engine works as printed, its commands name what exists, its links lead somewhere."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stt import report, results
+from stt.config import compose
+from stt.statistics import percentile
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ADD = README.partition("## Add an engine\n")[2].partition("\n## ")[0]
+
+
+def commands():
+    """Arguments of every `python -m stt.run` in the README, each value of a sweep on its own."""
+    # Ends at a backtick, a pipe, a comment or the end of the line.
+    for words in re.findall(r"python -m stt\.run([^`|#\n]*)", README):
+        given = [word for word in shlex.split(words) if "=" in word]
+        if "translator=shout" in given:
+            continue  # exists once the reader has added it
+        choices = [
+            [f"{name}={value}" for value in values.split(",")]
+            for name, _, values in (word.partition("=") for word in given)
+        ]
+        yield from itertools.product(*choices)
+
+
+@pytest.mark.parametrize("overrides", sorted(set(commands())), ids=" ".join)
+def test_a_command_names_what_exists(overrides):
+    cfg, _ = compose(list(overrides))
+    assert cfg.translator._target_.startswith("stt.")
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    local = [link for link in links if "://" not in link]
+    assert len(local) > 3
+    assert [link for link in local if not (ROOT / link).exists()] == []
+
+
+def tracked_runs():
+    """Run folders that came with the checkout; a user's own are not among them."""
+    command = ["git", "-C", str(ROOT), "ls-files", f"results/runs/*/{results.RECORDS}"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("not a git checkout: which runs are published is unknown")
+    return [ROOT / name for name in listed.splitlines()]
+
+
+def test_the_measured_table_is_computed_again_from_the_stored_runs():
+    frame = report.measured(results.read(tracked_runs()))
+    known = {
+        f"{percentile(values, 50):.1f} / {percentile(values, 95):.1f}"
+        for _, rows in frame.groupby("path")
+        for values in (results.latencies(rows, name) for name in report.MAIN)
+    }
+    head, _, *table = README.partition("\n| ")[2].partition("\n\n")[0].splitlines()
+    assert "first audible sample" in head
+    assert len(table) >= 2
+    for line in table:
+        shown = re.findall(r"\d+\.\d / \d+\.\d", line)
+        assert len(shown) >= 3, line
+        assert set(shown[:3]) <= known, line
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A checkout to add files to."""
+    ignored = shutil.ignore_patterns("assets", "__pycache__")
+    shutil.copytree(ROOT / "stt", tmp_path / "stt", ignore=ignored)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "stt" / "assets").symlink_to(ROOT / "stt" / "assets")
+    return tmp_path
+
+
+def test_the_engine_printed_in_the_readme_is_two_files_and_runs(project, stt_run):
+    [python] = re.findall(r"```python\n(.*?)```", ADD, re.DOTALL)
+    [yaml] = re.findall(r"```yaml\n(.*?)```", ADD, re.DOTALL)
+    [module] = set(re.findall(r"\b[\w/]+\.py\b", ADD))
+    [choice] = set(re.findall(r"\b[\w/]+\.yaml\b", ADD))
+    [command] = re.findall(r"`python -m stt\.run ([^`]*)`", ADD)
+    before = {path.relative_to(project) for path in project.rglob("*") if path.is_file()}
+    assert not {Path(module), Path(choice)} & before
+    for name, content in ((module, python), (choice, yaml)):
+        (project / name).write_text(content, encoding="utf-8")
+
+    arguments = [*shlex.split(command), "measure.limit=2", "measure.warmup_max=0"]
+    environment = {"PYTHONPATH": str(project)}
+    done = stt_run(
+        *arguments, f"hydra.run.dir={project / 'r'}", environment=environment, folder=project
+    )
+    frame = results.read(project / "r")
+    assert list(frame["translator"]) == ["shout"] * 2, done.stderr
+    assert frame["translation"].str.endswith("!!!").all()
+    assert (frame["total_ms"] > 0).all()
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stdout
+
+    listed = stt_run("--help", environment=environment, folder=project).stdout
+    assert re.search(r"\bshout +Says it louder\.", listed)

@@ -1,0 +1,81 @@
+"""Text replayed at a language model's pace: what a listener waits for is counted from the schedule."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stt import results
+from stt.device import Device
+from stt.engine import Unit
+from stt.messages import Status
+from stt.metrics import METRICS, imbalance
+from stt.pipeline import Pipeline, Settings
+from stt.segment import Segmenter
+from stt.sinks import Discard
+from stt.sources import CorpusOpen, read_corpus
+from stt.translator.echo import Echo
+from stt.tts.tone import Tone
+
+DELAY_S = 0.06
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory, stt_run):
+    folder = tmp_path_factory.mktemp("replayed") / "r"
+    done = stt_run(
+        "source=corpus_open",
+        "source.tokens_per_s=300",
+        "source.gap_s=0.02",
+        "translator=echo",
+        "tts=tone",
+        "measure.limit=25",
+        f"hydra.run.dir={folder}",
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_replayed_sentences_are_spoken_whole_once_and_in_order(replayed):
+    frame = results.read(replayed)
+    frame = frame[frame["phase"] == "measure"]
+    lines = read_corpus(None)[:25]
+    wanted = [(line.id, line.text, line.bucket, line.reference) for line in lines]
+    columns = frame[["id", "source", "bucket", "reference"]]
+    assert list(columns.itertuples(index=False, name=None)) == wanted
+    assert set(frame["status"]) == {"ok"}
+    assert set(frame["source_name"]) == {"corpus_open"}
+
+
+def test_no_duration_of_a_replay_is_negative_and_every_ledger_balances(replayed):
+    frame = results.read(replayed)
+    assert (frame[list(METRICS)] >= 0).all(axis=None)
+    for line in (replayed / "records.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        assert imbalance(record) == []
+        assert min(record["marks_ns"].values()) == record["marks_ns"]["arrived"] == 0
+
+
+def test_latency_counts_from_the_scheduled_arrival_however_late_the_pipeline_is(tmp_path):
+    """Sentences are due faster than they can be translated: each waits longer than the one before."""
+    (tmp_path / "corpus.txt").write_text("One two three.\n" * 12)
+    source = CorpusOpen(str(tmp_path / "corpus.txt"), tokens_per_s=1000, gap_s=0.01)
+    pipeline = Pipeline(
+        Settings(overlap=True, in_flight=2, timeout_s=30),
+        Segmenter(Unit.sentence, 600, 24),
+        Echo(1e3 * DELAY_S),
+        Tone(Unit.clause, 10, 100, 24_000, 0.0),
+        Device("cpu", 1),
+    )
+    pipeline.load()
+    said = list(pipeline.run(source.deltas(), Discard()))
+    assert [u.status for u in said] == [Status.ok] * 12
+    due_ns = [u.marks_ns["arrived"] for u in said]
+    tokens = sum(slip is not None for slip in source.slip_ns) // 12
+    step_ns = tokens * 1_000_000 + 10_000_000
+    assert [later - due_ns[0] for later in due_ns] == [n * step_ns for n in range(12)]
+    for number, utterance in enumerate(said):
+        latency_s = (utterance.marks_ns["first_chunk"] - due_ns[number]) / 1e9
+        assert latency_s >= (number + 1) * DELAY_S - number * step_ns / 1e9
+    assert max(source.slip_ns) > 0.1e9, "the reader was held up, and its schedule did not move"

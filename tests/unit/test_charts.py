@@ -1,0 +1,182 @@
+"""Charts show the limit, every run, and the failures; read from the Axes, and once from the pixels."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from stt import charts, report, results
+from stt.config import Target
+from stt.statistics import percentile
+
+RUNS = Path(__file__).parents[1] / "fixtures" / "runs"
+TARGET = Target(["ttfa_audible_ms", "total_ms"], 95, 150)
+DRAWN = (charts.stage_budget, charts.distribution, charts.length)
+LABELS = {f"synthetic-{name}": name for name in ("fast", "slow", "flawed")}
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return report.measured(results.read([RUNS / name for name in LABELS]))
+
+
+def draw(chart, frame, *names, target=TARGET):
+    """The visible panels of a chart of these runs (all: none named)."""
+    labels = {run: label for run, label in LABELS.items() if label in names or not names}
+    figure = chart(frame, labels, target, "the caption")
+    return [axes for axes in figure.axes if axes.get_visible()], figure
+
+
+def limits(axes):
+    """Where the lines labelled as the limit are."""
+    lines = [line for line in axes.get_lines() if str(line.get_label()).startswith("limit")]
+    return [(line.get_label(), set(line.get_xdata()), set(line.get_ydata())) for line in lines]
+
+
+def labelled(axes, text):
+    return [line for line in axes.get_lines() if text in str(line.get_label())]
+
+
+@pytest.mark.parametrize("limit_ms", [150, 90])
+@pytest.mark.parametrize("chart", DRAWN, ids=lambda chart: chart.__name__)
+def test_the_limit_is_drawn_in_every_panel_and_named_in_the_legend(frame, chart, limit_ms):
+    panels, figure = draw(chart, frame, target=Target(TARGET.metrics, 95, limit_ms))
+    for axes in panels:
+        [(label, x, y)] = limits(axes)
+        assert label == f"limit {limit_ms} ms"
+        across = chart is charts.length
+        assert (y if across else x) == {limit_ms}
+        low, high = axes.get_ylim() if across else axes.get_xlim()
+        assert low < limit_ms < high, "the limit lies outside of what is shown"
+    names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert f"limit {limit_ms} ms" in names
+
+
+@pytest.mark.parametrize("chart", DRAWN, ids=lambda chart: chart.__name__)
+def test_axes_have_units_and_the_figure_says_what_was_measured(frame, chart):
+    panels, figure = draw(chart, frame)
+    assert figure.get_suptitle() == "the caption"
+    for axes in panels:
+        assert "[ms]" in axes.get_xlabel() + axes.get_ylabel()
+        assert axes.get_title(loc="left")
+
+
+def test_stacked_spans_are_the_medians_of_the_ledger_in_its_order(frame):
+    [axes], _ = draw(charts.stage_budget, frame, "slow")
+    rows = frame[frame["run"] == "synthetic-slow"]
+    stacks = defaultdict(list)
+    for bar in axes.patches:
+        stacks[round(bar.get_y(), 3)].append(bar)
+    assert len(stacks) == 2  # to the first audible sample, and to the end
+    for bars in stacks.values():
+        widths = [bar.get_width() for bar in bars]
+        expected = [percentile(list(rows[name]), 50) for name in charts.LEDGER]
+        assert widths[: len(expected)] == pytest.approx(expected)
+        assert [bar.get_x() for bar in bars] == pytest.approx(
+            [sum(widths[:i]) for i in range(len(widths))]
+        )
+    audible, total = (sum(bar.get_width() for bar in stacks[y]) for y in sorted(stacks))
+    assert audible < total < 1.1 * percentile(list(rows["total_ms"]), 50)
+
+
+def test_the_whisker_of_a_budget_reaches_from_p50_to_p95(frame):
+    [axes], _ = draw(charts.stage_budget, frame, "slow")
+    rows = frame[frame["run"] == "synthetic-slow"]
+    whiskers = [line for line in axes.get_lines() if not limits_line(line)]
+    for line, name in zip(whiskers, ("ttfa_audible_ms", "total_ms"), strict=True):
+        values = list(rows[name])
+        assert list(line.get_xdata()) == [percentile(values, 50), percentile(values, 95)]
+    notes = " ".join(text.get_text() for text in axes.texts)
+    assert f"p95 {percentile(list(rows['total_ms']), 95):.0f} ms  to last audio chunk" in notes
+
+
+def limits_line(line):
+    return str(line.get_label()).startswith("limit")
+
+
+def test_a_failure_never_finishes_so_the_curve_ends_below_all(frame):
+    panels, _ = draw(charts.distribution, frame)
+    for axes in panels:
+        ends = {}
+        for label in LABELS.values():
+            [curve] = labelled(axes, f"{label} (n=")
+            times, shares = curve.get_xdata(), curve.get_ydata()
+            assert list(times) == sorted(times)
+            assert all(math.isfinite(time) for time in times)
+            ends[label] = shares[-1]
+        assert ends == {"fast": 100, "slow": 100, "flawed": pytest.approx(100 * 60 / 64)}
+        assert labelled(axes, "flawed (n=64)")
+
+
+def test_the_dot_of_a_distribution_is_its_p95_and_a_failing_run_has_none(frame):
+    dots = {}
+    for label in LABELS.values():
+        [_, axes], _ = draw(charts.distribution, frame, label)
+        lines = [line for line in axes.get_lines() if line.get_marker() == "o"]
+        dots[label] = [(*line.get_xdata(), *line.get_ydata()) for line in lines]
+    fast = percentile(list(frame.loc[frame["run"] == "synthetic-fast", "total_ms"]), 95)
+    assert dots["fast"] == [(fast, 95)]
+    assert len(dots["slow"]) == 1
+    assert dots["flawed"] == []
+
+
+@pytest.mark.parametrize("chart", DRAWN[1:], ids=lambda chart: chart.__name__)
+def test_every_run_and_its_slowest_utterance_is_within_what_is_shown(frame, chart):
+    panels, _ = draw(chart, frame)
+    for axes in panels:
+        for line in axes.get_lines():
+            if line.get_transform() != axes.transData or limits_line(line):
+                continue
+            across = chart is charts.length
+            values = line.get_ydata() if across else line.get_xdata()
+            shown = [value for value in values if math.isfinite(value)]
+            low, high = axes.get_ylim() if across else axes.get_xlim()
+            assert low <= min(shown), line.get_label()
+            assert max(shown) <= high, line.get_label()
+
+
+def test_every_utterance_is_a_point_at_its_length_and_failures_are_crossed(frame):
+    panels, _ = draw(charts.length, frame)
+    assert len(panels) == 3
+    for axes, run in zip(panels, LABELS, strict=True):
+        rows = frame[frame["run"] == run]
+        points = next(line for line in axes.get_lines() if line.get_marker() == "s")
+        assert list(points.get_xdata()) == list(rows["source_words"])
+        lost = [line for line in axes.get_lines() if line.get_label() == "not ok"]
+        crosses = sum(len(line.get_xdata()) for line in lost)
+        assert crosses == (rows["status"] != "ok").sum() == (4 if run.endswith("flawed") else 0)
+
+
+def test_runs_of_very_different_speed_are_both_readable(frame):
+    import pandas as pd
+
+    [first, _], _ = draw(charts.distribution, frame, "fast", "flawed")
+    assert first.get_xscale() == "linear"
+    fast = frame[frame["run"] == "synthetic-fast"]
+    times = {name: fast[name] * 20 for name in ("ttfa_audible_ms", "total_ms")}
+    very_slow = fast.assign(run="synthetic-slow", **times)
+    both = pd.concat([fast, very_slow])
+    [first, _], _ = draw(charts.distribution, both, "fast", "slow")
+    assert first.get_xscale() == "log"
+
+
+@pytest.mark.parametrize("runs", [["synthetic-flawed"], list(LABELS)], ids=["one run", "three"])
+def test_the_stored_files_are_images_with_something_on_them(tmp_path, runs):
+    import numpy as np
+    from matplotlib import colors, image
+
+    written = report.write([RUNS / run for run in runs], tmp_path)
+    pictures = [path for path in written if path.suffix == ".png"]
+    assert len(pictures) == 3
+    for path in pictures:
+        pixels = image.imread(path)[..., :3]
+        height, width = pixels.shape[:2]
+        assert 800 <= width <= 2000, path.name
+        assert 300 <= height <= 2000, path.name
+        assert 0.005 < (pixels < 0.98).any(axis=-1).mean() < 0.6, f"{path.name} is blank or black"
+        for ink in (charts.LIMIT, charts.BLUE):
+            near = np.abs(pixels - colors.to_rgb(ink)).max(axis=-1) < 0.02
+            assert near.sum() > 50, f"{path.name} has no {ink}"

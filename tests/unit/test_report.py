@@ -1,0 +1,244 @@
+"""Tables say what was measured: observed percentiles, every failure, how many sentences, which ratio."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from stt import charts, jsonl, report, results
+from stt.errors import ResultsError
+from stt.messages import Status
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+RUNS = FIXTURES / "runs"
+SCRIPT = runpy.run_path(str(FIXTURES / "make_runs.py"))
+write, header, TARGET = SCRIPT["write"], SCRIPT["header"], SCRIPT["TARGET"]
+
+
+def cells(text, name):
+    """The cells of the table row that begins with `name`."""
+    row = next(line for line in text.splitlines() if line.startswith(f"| {name} "))
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def times_ms(run, mark=None):
+    """Sorted times from the raw file, of the first chunk or (None) the last one; one a measured record."""
+    lines = (run / "records.jsonl").read_bytes().splitlines()
+    stored = [json.loads(line) for line in lines if line.endswith(b"}")]
+    measured = [r for r in stored if r["phase"] == "measure" and r["status"] == "ok"]
+    ns = [r["marks_ns"][mark] if mark else r["chunks"][-1][0] for r in measured]
+    return sorted(value / 1e6 for value in ns)
+
+
+def summary(run):
+    return report.summary(results.read(run), TARGET)
+
+
+# One run
+
+
+def test_percentiles_are_values_of_the_raw_file_by_nearest_rank():
+    fast = RUNS / "synthetic-fast"
+    text = summary(fast)
+    for name, mark in (("ttfa_ms", "first_chunk"), ("total_ms", None)):
+        times = times_ms(fast, mark)
+        assert len(times) == 128
+        _, p50, p95, _ = cells(text, name)
+        assert p50.split()[0] == f"{times[64 - 1]:.1f}"  # rank ceil(0.50 * 128)
+        assert p95.split()[0] == f"{times[122 - 1]:.1f}"  # rank ceil(0.95 * 128)
+
+
+def test_the_audible_time_is_later_by_the_leading_silence():
+    text = summary(RUNS / "synthetic-fast")
+    ttfa, audible = (float(cells(text, n)[1].split()[0]) for n in ("ttfa_ms", "ttfa_audible_ms"))
+    assert audible == pytest.approx(ttfa + 20, abs=0.11)  # every fixture sentence has 20 ms of it
+
+
+def test_intervals_enclose_their_percentile():
+    text = summary(RUNS / "synthetic-slow")
+    for name in report.MAIN:
+        for cell in cells(text, name)[1:3]:
+            point, low, high = (float(number) for number in re.findall(r"[\d.]+", cell))
+            assert low <= point <= high
+
+
+def test_failures_are_counted_named_and_never_leave_the_sample():
+    text = summary(RUNS / "synthetic-flawed")
+    assert "n=64" in text.splitlines()[0]
+    assert "utterances: 60 ok, 1 failed, 1 timeout, 1 truncated, 1 fallback" in text
+    assert "  syn-009: timeout: invented timeout" in text
+    for name in report.MAIN:
+        assert cells(text, name)[2] == "failed"  # 4 of 64 reach into the highest 5 %
+    assert "4 of 64 sentences missed it" in text.splitlines()[-1]
+
+
+def test_a_table_of_only_a_few_sentences_has_no_tail(tmp_path):
+    text = summary(write(tmp_path / "few", header("0"), sentences=58, passes=1))
+    assert cells(text, "total_ms")[2] == "n too small"
+    text = summary(write(tmp_path / "enough", header("0"), sentences=59, passes=1))
+    assert float(cells(text, "total_ms")[2].split()[0]) > 0
+
+
+def test_repeating_a_few_sentences_buys_no_tail(tmp_path):
+    text = summary(write(tmp_path / "r", header("0"), sentences=20, passes=4))
+    assert cells(text, "total_ms")[2] == "n too small"
+
+
+def test_warm_up_and_earlier_sessions_are_no_part_of_the_numbers():
+    run = RUNS / "synthetic-regressed"  # two sessions, 8 warm-ups three times as slow in each
+    rows = report.measured(results.read(run))
+    assert set(rows["phase"]) == {"measure"}
+    assert set(rows["session"]) == {2}
+    assert len(rows) == 128
+
+
+def test_the_verdicts_are_the_last_lines():
+    for name, words in (("fast", "PASS"), ("slow", "FAIL"), ("flawed", "UNDECIDED")):
+        last = summary(RUNS / f"synthetic-{name}").splitlines()[-2:]
+        assert [line.partition(":")[0] for line in last] == TARGET["metrics"]
+        assert all(f": {words}: p95 <= 150 ms" in line for line in last)
+
+
+def test_an_invalid_run_is_called_so(tmp_path):
+    run = write(tmp_path / "r", header("0"))
+    assert "INVALID" not in summary(run)
+    head = json.loads((run / "run.json").read_bytes())
+    head["sessions"][-1]["valid"] = {"ok": False, "reasons": ["latency drifted during the run"]}
+    jsonl.replace(run / "run.json", head)
+    assert "INVALID run" in summary(run)
+
+
+# Several runs
+
+
+def test_a_comparison_gives_the_ratio_of_paired_sentences_with_its_interval():
+    frame = results.read([RUNS / "synthetic-fast", RUNS / "synthetic-slow"])
+    text = report.comparison(frame, TARGET, "synthetic-slow")
+    fast, slow = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:4]
+    )
+    assert slow[-2:] == ["1", "1"]
+    ratio, low, high = (float(number) for number in re.findall(r"[\d.]+", fast[-1]))
+    assert low <= ratio <= high
+    assert 4.7 < ratio < 5.3  # the slow run was made with times five times as long
+    assert float(fast[-2].partition("x")[0]) < ratio  # both wait for the same 20 ms of silence
+    assert "95 % bootstrap interval" in text.splitlines()[-1]
+
+
+def test_a_comparison_says_how_many_utterances_each_run_has():
+    frame = results.read([RUNS / "synthetic-fast", RUNS / "synthetic-slow"])
+    for baseline in ("synthetic-slow", None):
+        last = report.comparison(frame, TARGET, baseline).splitlines()[-1]
+        assert re.search(r"\bn=128\b", last), last
+
+
+def test_a_comparison_counts_what_was_not_ok():
+    frame = results.read([RUNS / "synthetic-flawed", RUNS / "synthetic-slow"])
+    lines = report.comparison(frame, TARGET, "synthetic-slow").splitlines()
+    column = [cell.strip() for cell in lines[0].strip("|").split("|")].index("not ok")
+    shown = [line.strip("|").split("|")[column].strip() for line in lines[2:4]]
+    assert shown == ["4", "0"]
+    assert "failed" in lines[2]
+
+
+def test_runs_over_different_text_are_not_compared(tmp_path):
+    def reword(line):
+        return {**json.loads(line), "source": "Something else."}
+
+    run = write(tmp_path / "other", header("0"))
+    lines = (run / "records.jsonl").read_bytes().splitlines()
+    (run / "records.jsonl").write_bytes(b"".join(jsonl.dumps(reword(x)) + b"\n" for x in lines))
+    with pytest.raises(ResultsError, match="different text"):
+        report.comparison(results.read([run, RUNS / "synthetic-fast"]), TARGET, None)
+
+
+def test_two_folders_of_one_name_are_two_runs(tmp_path):
+    fast = write(tmp_path / "monday" / "r", header("1"), passes=1)
+    slow = write(tmp_path / "tuesday" / "r", header("2"), passes=1, slowness=5)
+    report.write([fast, slow], tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "audible sooner" in text
+    assert "n=128" not in text
+
+
+def test_runs_of_the_same_engines_are_told_apart(tmp_path):
+    one = write(tmp_path / "two-threads", header("1"))
+    other = write(tmp_path / "one-thread", header("2"), slowness=2)
+    text = report.comparison(results.read([one, other]), TARGET, None)
+    lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    first, second = (line.split("|")[1:4] for line in lines)
+    assert first != second
+
+
+def test_a_caption_never_averages_the_sizes_of_runs(tmp_path, monkeypatch):
+    captions = []
+
+    def record(rows, labels, target, caption):
+        captions.append(caption)
+        return charts.distribution(rows, labels, target, caption)
+
+    monkeypatch.setattr(charts, "length", record)
+    report.write([RUNS / "synthetic-flawed", RUNS / "synthetic-slow"], tmp_path)
+    assert "96" not in captions[0], "64 and 128 utterances are not 96 each"
+
+
+# Files
+
+
+def test_the_csv_holds_what_the_markdown_shows(tmp_path):
+    flawed, slow = RUNS / "synthetic-flawed", RUNS / "synthetic-slow"
+    report.write([flawed, slow], tmp_path)
+    with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
+        rows = {(row["run"], row["metric"]): row for row in csv.DictReader(file)}
+    assert {metric for _, metric in rows} == {*report.MAIN, *report.STAGES}
+    assert {row["n"] for row in rows.values()} == {"64", "128"}
+    total = rows["synthetic-slow", "total_ms"]
+    assert float(total["p50"]) == times_ms(slow)[63]
+    assert float(total["p95"]) == times_ms(slow)[121]
+    lost = rows["synthetic-flawed", "total_ms"]
+    assert (lost["n"], float(lost["p95"])) == ("64", float("inf"))  # never a number over successes
+
+
+def test_the_csv_has_no_tail_of_a_few_sentences(tmp_path):
+    run = write(tmp_path / "r", header("0"), sentences=20, passes=1)
+    report.write([run], tmp_path)
+    with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(float(row["p50"]) >= 0 for row in rows)
+    assert {row["p95"] for row in rows} == {""}
+
+
+def test_one_command_writes_tables_and_charts(tmp_path, capsys):
+    assert report.main([str(RUNS), "--out", str(tmp_path), "--baseline", "synthetic-slow"]) == 0
+    said = capsys.readouterr().out
+    names = {"report.md", "report.csv", "stage_budget.png", "distribution.png", "length.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert all(str(tmp_path / name) in said for name in names)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert text.strip() in said
+    assert text.count("| metric ") == 4  # a summary of each run after the comparison
+
+
+def test_what_cannot_be_reported_is_said_in_one_sentence(tmp_path, capsys):
+    only_warm = write(tmp_path / "warm", header("0"), sentences=0)
+    for asked, words in ((tmp_path / "nowhere", "does not exist"), (only_warm, "only warm-up")):
+        assert report.main([str(asked), "--out", str(tmp_path / "out")]) == 2
+        out, err = capsys.readouterr()
+        assert words in err
+        assert out == ""
+
+
+def test_all_failed_is_reported_as_failed_not_as_a_crash(tmp_path):
+    run = write(
+        tmp_path / "r", header("0"), passes=1, failures=dict.fromkeys(range(64), Status.failed)
+    )
+    report.write([run], tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "utterances: 64 failed" in text
+    assert cells(text, "total_ms")[1].startswith("failed")
+    assert "total_ms: FAIL" in text
