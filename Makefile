@@ -7,7 +7,6 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 .PHONY: bench test lint clean
 bench: $(VENV)/.base
 	$(BIN)/python -m stt.run +experiment=bench
-	$(BIN)/python -m stt.run
 
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest

@@ -90,6 +90,12 @@ def _quality(rows: pd.DataFrame) -> tuple[float, float] | None:
     return chrf(texts, references).value, bleu(texts, references).value
 
 
+def _counts(rows: pd.DataFrame) -> str:
+    """Utterances of each run: one number where all have as many."""
+    sizes = [str(len(part)) for _, part in rows.groupby("run", sort=False)]
+    return sizes[0] if len(set(sizes)) == 1 else "/".join(sizes)
+
+
 def _statuses(rows: pd.DataFrame) -> str:
     return ", ".join(f"{count} {status}" for status, count in Counter(rows["status"]).most_common())
 
@@ -179,7 +185,7 @@ def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None
                 f"{ratio.ratio:.1f}x [{ratio.low:.1f}, {ratio.high:.1f}]" if ratio else "1"
             )
         lines.append(cells)
-    counts = "/".join(str(len(part)) for _, part in rows.groupby("run", sort=False))
+    counts = _counts(rows)
     head = (
         "translator", "voice", "pipeline", "ttfa p50 / p95", "audible p50 / p95", "total p50 / p95",
         "chrF / BLEU", "not ok", "audible sooner", "total sooner",
@@ -231,7 +237,7 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list
         str(run): f"{p.iloc[0]['translator']} + {p.iloc[0]['tts']}, {p.iloc[0]['pipeline']}"
         for run, p in rows.groupby("run", sort=False)
     }
-    caption = f"{rows['machine'].iloc[0]}; n={'/'.join(str(len(p)) for _, p in rows.groupby('run', sort=False))} utterances; {rows['source_name'].iloc[0]}"
+    caption = f"{rows['machine'].iloc[0]}; n={_counts(rows)} utterances; {rows['source_name'].iloc[0]}"
     typed = Target(**target)
     for name, draw in (
         ("stage_budget", charts.stage_budget),
