@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 from stt.errors import EngineError, EngineUnavailable
@@ -40,7 +42,8 @@ class Frontend:
             EngineUnavailable: pyopenjtalk is missing or does not load.
         """
         try:
-            import pyopenjtalk
+            with redirect_stdout(StringIO()):  # advice about an optional part, not for our output
+                import pyopenjtalk
         except ImportError as error:
             raise EngineUnavailable(
                 f"The voice needs pyopenjtalk-plus, which does not load here ({error}). "
