@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,3 +154,26 @@ def test_import_is_fast():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
         times.append(float(done.stdout))
     assert min(times) < 0.05
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds child processes in /proc")
+def test_a_compared_process_that_dies_is_named_and_costs_no_finished_record(tmp_path):
+    command = [*RUN, *QUICK[:2], "translator.delay_ms=30", "measure.warmup_max=0"]
+    command += ["measure.limit=60", "measure.against=[baseline]", f"hydra.run.dir={tmp_path / 'r'}"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    file = tmp_path / "r" / "records.jsonl"
+    deadline = time.monotonic() + 60
+    while not (file.exists() and file.read_bytes().count(b"\n") >= 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    arms = [c for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    assert len(arms) == 2
+    os.kill(int(arms[1]), signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "embedded_fp32_beam3" in err and "ended with status -9" in err
+    assert "Traceback" not in err
+    assert (results.read(tmp_path / "r")["status"] == "ok").sum() >= 3

@@ -1,11 +1,12 @@
 """CTranslate2 over the packaged model: clauses stream, limits hold, what runs is told."""
 
+import os
 import time
 
 import pytest
 from omegaconf import OmegaConf
 
-from stt.device import Device
+from stt.device import Device, native_threads
 from stt.embedded import EMBEDDED
 from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.messages import Clause
@@ -168,3 +169,21 @@ def test_close_may_be_called_twice_and_before_load():
     translator = engine()
     translator.close()
     translator.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="CPUs cannot be chosen here")
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one CPU cannot be shared out")
+def test_threads_that_work_together_never_wait_for_one_cpu():
+    ours = os.sched_getaffinity(0)
+    translator = engine(threads=2)
+    translator.load(Device("cpu", 2))
+    try:
+        first, second = map(set, translator.effective()["cpus"])
+        assert first and second and first | second <= ours
+        assert not first & second
+        held = [os.sched_getaffinity(thread) for thread in native_threads()]
+        assert first in held and second in held
+        assert os.sched_getaffinity(0) == ours, "the caller's own threads stay free"
+        assert said(translator.translate(LONG))
+    finally:
+        translator.close()
