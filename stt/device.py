@@ -71,22 +71,23 @@ def native_threads() -> set[int]:
     return {int(path.name) for path in task.iterdir()} if task.is_dir() else set()
 
 
-def spread(threads: set[int]) -> list[list[int]]:
-    """Give each thread of a team a share of the usable CPUs that no other has.
+def part(threads: set[int]) -> list[list[int]]:
+    """Give each of two threads that work as a team its own half of the usable CPUs.
 
-    A team that slept is often woken on one CPU, where each waits for the other until the scheduler moves
-    one: the first clause after a pause came after 40 instead of 14 ms. Every n-th CPU rather than
-    neighbours, so that a share reaches into each socket.
+    A team that slept is often woken on one CPU, where one waits for the other until the scheduler moves it:
+    a first clause after a pause came after 40 instead of 14 ms. Every other CPU rather than neighbours, so
+    that a half reaches into each socket. Larger teams stay as they are: their threads end and start anew
+    while they work (OpenMP), and a new one would inherit the first one's share.
 
     Returns:
-        The CPUs of each thread, in order of thread id; empty where they cannot be chosen.
+        The CPUs of each thread, in order of thread id; empty where nothing was changed.
     """
-    if not hasattr(os, "sched_setaffinity"):
+    if len(threads) != 2 or not hasattr(os, "sched_setaffinity"):
         return []
     cpus = sorted(os.sched_getaffinity(0))
-    if not 1 < len(threads) <= len(cpus):
+    if len(cpus) < 2:
         return []
-    shares = [cpus[i :: len(threads)] for i in range(len(threads))]
-    for thread, share in zip(sorted(threads), shares, strict=True):
-        os.sched_setaffinity(thread, share)
-    return shares
+    halves = [cpus[::2], cpus[1::2]]
+    for thread, half in zip(sorted(threads), halves, strict=True):
+        os.sched_setaffinity(thread, half)
+    return halves

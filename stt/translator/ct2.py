@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stt import embedded
-from stt.device import Device, native_threads, spread
+from stt.device import Device, native_threads, part
 from stt.engine import Translator
 from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.messages import Clause
@@ -87,7 +87,7 @@ class CTranslate2(Translator):
         self._pieces = SentencePieceProcessor(model_file=str(folder / embedded.SENTENCEPIECE))
         self._version = ctranslate2.__version__
         self._decode(self._encode("Hello."))  # now the team of threads exists
-        self._cpus = spread(native_threads() - before)
+        self._cpus = part(native_threads() - before)
         self._decoding = ThreadPoolExecutor(1, thread_name_prefix="decode")
 
     def _read(self, folder: Path) -> tuple[dict[str, bytes] | None, list[str]]:
