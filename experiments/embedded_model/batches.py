@@ -3,7 +3,8 @@
     python batches.py --pairs FILE.tsv ... --spm MODEL --out FILE.npz [--variants 4]
 
 Ids are sentencepiece ids + 1; `<mask>`, `eng_Latn`, `jpn_Jpan` come last. A source is `eng_Latn tokens </s>`, labels are
-`jpn_Jpan tokens </s>`, and the decoder reads the labels shifted right behind `</s>`.
+`jpn_Jpan tokens </s>`, and the decoder reads the labels shifted right behind `</s>`. An unknown character becomes id 1
+(`<pad>`), as in the first model; export.py sees to it that the shipped one never produces that.
 """
 
 import argparse
@@ -58,43 +59,54 @@ class Flat(NamedTuple):
         return cls(tokens, np.concatenate([[0], np.cumsum(lengths)]))
 
 
-def encode_pair(number: int, pair: Pair, variants: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Tokens of the source (clean, then noisy variants with BPE dropout) and of the target."""
-    rng = random.Random(number)
-    start, to = language_ids(_spm)
+def wrap(first: int, pieces: list[int]) -> np.ndarray:
+    return np.array([first, *(piece + 1 for piece in pieces), EOS], np.int16)
 
-    def wrap(first: int, pieces: list[int]) -> np.ndarray:
-        return np.array([first, *(piece + 1 for piece in pieces), EOS], np.int16)
 
-    sources = [wrap(start, _spm.encode(pair.english))]
+def encode_pair(
+    spm: sentencepiece.SentencePieceProcessor, number: int, pair: Pair, variants: int
+) -> list[np.ndarray]:
+    """Tokens of the source (clean, then noisy variants with BPE dropout) and, last, of the target."""
+    rng, (start, to) = random.Random(number), language_ids(spm)
+    encoded = [wrap(start, spm.encode(pair.english))]
     for _ in range(variants - 1):
         sampled = (
             {"enable_sampling": True, "alpha": 0.1, "nbest_size": -1} if rng.random() < 0.6 else {}
         )
-        sources.append(wrap(start, _spm.encode(noisy(pair.english, rng), **sampled)))
-    return sources, wrap(to, _spm.encode(pair.japanese))
+        encoded.append(wrap(start, spm.encode(noisy(pair.english, rng), **sampled)))
+    return [*encoded, wrap(to, spm.encode(pair.japanese))]
 
 
-_spm: sentencepiece.SentencePieceProcessor
+def encode_part(part: tuple[int, list[Pair], str, int]) -> list[list[np.ndarray]]:
+    """Encode pairs numbered from the first field on; the others: pairs, tokenizer, variants."""
+    first, pairs, spm_model, variants = part
+    spm = sentencepiece.SentencePieceProcessor(model_file=spm_model)
+    return [encode_pair(spm, number, pair, variants) for number, pair in enumerate(pairs, first)]
 
 
-def _start(spm_model: str) -> None:
-    global _spm
-    _spm = sentencepiece.SentencePieceProcessor(model_file=spm_model)
+def store(pairs: list[Pair], encoded: list[list[np.ndarray]], out: Path) -> None:
+    """Write pairs that `encode_pair` has encoded to `out` (.npz)."""
+    arrays, variants = {}, len(encoded[0]) - 1
+    for name, sequences in zip(
+        [*(f"source{v}" for v in range(variants)), "target"],
+        zip(*encoded, strict=True),
+        strict=True,
+    ):
+        arrays[f"{name}_tokens"], arrays[f"{name}_starts"] = Flat.pack(sequences)
+    partial = out.with_suffix(".partial.npz")
+    np.savez(partial, everyday=np.array([everyday(pair) for pair in pairs]), **arrays)
+    partial.replace(out)
 
 
 def encode(pairs: list[Pair], spm_model: Path, out: Path, variants: int = 4) -> None:
     """Tokenize `pairs` on all cores into `out` (.npz)."""
-    jobs = [(number, pair, variants) for number, pair in enumerate(pairs)]
-    with get_context("fork").Pool(min(os.cpu_count() or 1, 16), _start, (str(spm_model),)) as pool:
-        encoded = pool.starmap(encode_pair, jobs, chunksize=1000)
-    arrays = {}
-    for name, sequences in {
-        **{f"source{v}": [sources[v] for sources, _ in encoded] for v in range(variants)},
-        "target": [target for _, target in encoded],
-    }.items():
-        arrays[f"{name}_tokens"], arrays[f"{name}_starts"] = Flat.pack(sequences)
-    np.savez(out, everyday=np.array([everyday(pair) for pair in pairs]), **arrays)
+    parts = [
+        (first, pairs[first : first + 2000], str(spm_model), variants)
+        for first in range(0, len(pairs), 2000)
+    ]
+    with get_context("fork").Pool(min(os.cpu_count() or 1, 32)) as pool:
+        encoded = [tokens for part in pool.imap(encode_part, parts) for tokens in part]
+    store(pairs, encoded, out)
 
 
 class Row:
@@ -106,9 +118,9 @@ class Row:
 
 
 class Pairs:
-    """Tokenized pairs, with soft labels if the teachers have scored them."""
+    """Tokenized pairs; with `soft`, also the teachers' labels of the pairs they have scored (`FILE.soft.npz`)."""
 
-    def __init__(self, paths: list[Path], soft: list[Path] = ()) -> None:
+    def __init__(self, paths: list[Path], soft: bool = False) -> None:
         parts = [dict(np.load(path)) for path in paths]
         variants = min(sum(name.startswith("source") for name in part) // 2 for part in parts)
         names = [*(f"source{v}" for v in range(variants)), "target"]
@@ -119,15 +131,19 @@ class Pairs:
         self.everyday = np.concatenate([part["everyday"] for part in parts])
         lengths = np.stack([flat.lengths for flat in (*self.sources, self.target)])
         self.usable = (lengths.min(0) > 2) & (lengths.max(0) <= LIMIT)
-        scored = [np.load(path) for path in soft]
-        self.soft = (
-            [
-                torch.from_numpy(np.concatenate([part[k] for part in scored]))
-                for k in ("labels", "weights")
-            ]
-            if soft
-            else None
-        )
+        self.soft = self.labels(paths, parts) if soft else None
+
+    @staticmethod
+    def labels(paths: list[Path], parts: list[dict]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Labels and weights [target tokens, TOP]; weights are 0 where no teacher has scored."""
+        found: tuple[list, list] = ([], [])
+        for path, part in zip(paths, parts, strict=True):
+            scored, size = path.with_suffix(".soft.npz"), (len(part["target_tokens"]), TOP)
+            stored = dict(np.load(scored)) if scored.exists() else {}
+            found[0].append(stored.get("labels", np.zeros(size, np.int16)))
+            found[1].append(stored.get("weights", np.zeros(size, np.float16)))
+        labels, weights = (torch.from_numpy(np.concatenate(part)) for part in found)
+        return labels, weights
 
     def batch(self, rows: list[list[int]], variant: int) -> dict[str, torch.Tensor]:
         """Lay out the given pairs: [rows, ROW] tokens, positions, sentence numbers; `at` indexes the target tokens."""
@@ -184,12 +200,12 @@ class Pairs:
 class Batches(torch.utils.data.IterableDataset):
     """Endless shuffled batches of `rows` rows; everyday pairs appear `everyday` times per epoch."""
 
-    def __init__(self, pairs: Pairs, rows: int, everyday: float, seed: int) -> None:
+    def __init__(self, pairs: Pairs, rows: int, everyday: float, seed: list[int]) -> None:
         self.pairs, self.size, self.everyday, self.seed = pairs, rows, everyday, seed
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         worker = torch.utils.data.get_worker_info()
-        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        rng = np.random.default_rng([*self.seed, worker.id if worker else 0])
         times = np.where(self.pairs.everyday, self.everyday, 1.0) * self.pairs.usable
         while True:
             order = np.repeat(
@@ -234,12 +250,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--variants", type=int, default=4)
     args = parser.parse_args()
-    encode(
-        [pair for path in args.pairs for pair in read_pairs(path)],
-        args.spm,
-        args.out,
-        args.variants,
-    )
+    pairs = [pair for path in args.pairs for pair in read_pairs(path)]
+    encode(pairs, args.spm, args.out, args.variants)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Sentence pairs as text: reading the TSV corpus, noise, concatenation, tokenizer training, and the overlap check.
+"""Sentence pairs as text: reading the TSV corpus, noise, tokenizer training, and the overlap check.
 
     python corpus.py overlap --data DATA_DIR [--speech speech.txt] [--extra DISTILLED.tsv ...] [--out FILE.json]
     python corpus.py tokenizer --data DATA_DIR --out sentencepiece.bpe.model
@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 PIECES = 12284  # + <pad>, <mask>, eng_Latn, jpn_Jpan = 12,288 rows of embedding
 EVERYDAY = ("tatoeba", "tanaka")
-LATIN_WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]{3,}(?![A-Za-z])")
 
 
 class Pair(NamedTuple):
@@ -64,50 +63,6 @@ def noisy(english: str, rng: random.Random) -> str:
     if roll < 0.13:
         return english.upper()
     return english
-
-
-def concatenated(pairs: list[Pair], count: int, rng: random.Random) -> list[Pair]:
-    """Draw `count` runs of 2 to 4 sentences of the same tag, so that long inputs are translated to their end."""
-    by_tag = defaultdict(list)
-    for pair in pairs:
-        by_tag[pair.tag].append(pair)
-    joined = []
-    for first in rng.choices(pairs, k=count):
-        run = [first, *rng.choices(by_tag[first.tag], k=rng.choice((1, 1, 1, 2, 3)))]
-        english = " ".join(
-            pair.english if pair.english[-1] in ".!?:" else pair.english + "." for pair in run
-        )
-        japanese = "".join(
-            pair.japanese if pair.japanese[-1] in "。!?:" else pair.japanese + "。" for pair in run
-        )
-        joined.append(Pair(english, japanese, first.tag))
-    return joined
-
-
-def renamed(pairs: list[Pair], count: int, rng: random.Random) -> list[Pair]:
-    """Replace a Latin word that both sides share by one from elsewhere or an invented one: teaches copying."""
-    sharing = [
-        (pair, word)
-        for pair in pairs
-        for word in LATIN_WORD.findall(pair.english)[:8]
-        if word[0].isupper() and word in LATIN_WORD.findall(pair.japanese)
-    ]
-    words = [word for _, word in sharing]
-    renamed_pairs = []
-    for pair, old in rng.sample(sharing, min(count, len(sharing))):
-        new = rng.choice(words)
-        if (
-            rng.random() < 0.5
-        ):  # invent: the head of one word on the tail of another, sometimes with an accent
-            other = rng.choice(words).lower()
-            new = (new[: rng.randint(1, 4)] + other[rng.randint(0, 3) :]).capitalize()
-            if rng.random() < 0.2:
-                new = new.translate(str.maketrans("eouanc", "éöüáñç"))
-        swap = re.compile(rf"(?<![A-Za-z]){old}(?![A-Za-z])")
-        renamed_pairs.append(
-            Pair(swap.sub(new, pair.english), swap.sub(new, pair.japanese), pair.tag)
-        )
-    return renamed_pairs
 
 
 def train_tokenizer(pairs: list[Pair], out: Path, pieces: int = PIECES, threads: int = 4) -> None:

@@ -1,29 +1,34 @@
 """Batched beam search with one model or an ensemble, on a GPU.
 
-    python decode.py --models RUN_DIR ... --spm MODEL --pairs FILE.tsv --out FILE.jsonl [--shard 0/4]
-
-Each output line is `[line number in FILE.tsv, [candidate, ...]]`, best first.
+Beams never move: a beam's query sees the keys of all beams of its sentence and a mask of the slots of its own ancestors,
+so that a step writes one slot per beam and copies no cache.
 """
 
-import argparse
-import json
+import random
+import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import sentencepiece
 import torch
 import torch.nn.functional as F
-from batches import EOS, PAD, language_ids
-from corpus import everyday, read_pairs
-from model import MAX_TOKENS, Transformer, load
+from batches import EOS, PAD, language_ids, wrap
+from model import MAX_TOKENS, Transformer
 from torch import Tensor
 
 UNK = 3
+LONGEST = 140  # source tokens kept
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """q [sentences, H, beam, D], k and v [sentences, H, slots, D], mask broadcasts to [sentences, H, beam, slots]."""
+    scores = (q @ k.transpose(2, 3)) * q.shape[-1] ** -0.5
+    weights = scores.masked_fill(~mask, -1e4).softmax(-1, dtype=torch.float32).to(v.dtype)
+    return (weights @ v).transpose(1, 2).flatten(2)
 
 
 class Cached:
-    """One model decoding rows in step: cross-attention keys and values per sentence, self-attention's per beam."""
+    """One model decoding beams [sentences, beam] in step; caches are [sentences, H, slots, D], slot = position * beam + beam."""
 
     def __init__(
         self, model: Transformer, sources: list[np.ndarray], beam: int, limit: int
@@ -31,62 +36,46 @@ class Cached:
         self.model, self.beam = model, beam
         device, dtype = model.shared.weight.device, model.shared.weight.dtype
         width = max(map(len, sources))
-        padded = np.stack(
-            [np.pad(source, (0, width - len(source)), constant_values=PAD) for source in sources]
-        )
+        padded = np.full((len(sources), width), PAD)
+        for row, source in zip(padded, sources, strict=True):
+            row[: len(source)] = source
         tokens = torch.from_numpy(padded).to(device)
         self.mask = (tokens != PAD)[:, None, None]
         memory = model.encode(
             tokens, torch.arange(width, device=device).expand_as(tokens), (tokens != PAD).long()
         )
-        shape = len(sources) * beam, model.shape.heads, limit, 64
+        shape = len(sources), model.shape.heads, limit * beam, 64
         self.cross, self.own = [], []
         for layer in model.decoder.layers:
-            self.cross.append(
-                [
-                    x.transpose(1, 2).contiguous()
-                    for x in layer.encoder_attn.project(memory, "k_proj", "v_proj")
-                ]
-            )
+            projected = layer.encoder_attn.project(memory, "k_proj", "v_proj")
+            self.cross.append([x.transpose(1, 2).contiguous() for x in projected])
             self.own.append([torch.empty(shape, device=device, dtype=dtype) for _ in range(2)])
 
-    def step(self, tokens: Tensor, at: int) -> Tensor:
-        """Feed tokens [rows] at position `at`; returns probabilities [rows, vocabulary] in float32."""
-        model = self.model
-        x = model.shared(tokens) * model.shape.width**0.5 + model.positions[at]
-        for layer, (cross_k, cross_v), (own_k, own_v) in zip(
-            model.decoder.layers, self.cross, self.own, strict=True
-        ):
-            q, k, v = layer.self_attn.project(
-                layer.self_attn_layer_norm(x), "q_proj", "k_proj", "v_proj"
-            )
-            own_k[:, :, at], own_v[:, :, at] = k, v
-            y = F.scaled_dot_product_attention(
-                q[:, :, None], own_k[:, :, : at + 1], own_v[:, :, : at + 1]
-            )
-            x = x + layer.self_attn.out_proj(y.flatten(1))
-            (q,) = layer.encoder_attn.project(layer.encoder_attn_layer_norm(x), "q_proj")
-            q = q.unflatten(0, (-1, self.beam)).transpose(1, 2)
-            y = F.scaled_dot_product_attention(q, cross_k, cross_v, attn_mask=self.mask)
-            x = layer.feed_forward(
-                x + layer.encoder_attn.out_proj(y.transpose(1, 2).reshape(len(x), -1))
-            )
-        return F.linear(model.decoder.layer_norm(x), model.shared.weight).float().softmax(-1)
+    def step(self, tokens: Tensor, at: int, ancestors: Tensor) -> Tensor:
+        """Feed tokens [sentences, beam] at position `at`; returns probabilities [sentences, beam, vocabulary] in float32.
 
-    def select(self, rows: Tensor, filled: int) -> None:
-        """Reorder the beams: row i goes on from row `rows[i]`."""
-        for caches in self.own:
-            for cache in caches:
-                cache[:, :, :filled] = cache[rows, :, :filled]
+        ancestors [sentences, 1, beam, slots up to and with `at`]: which slots a beam descends from.
+        """
+        model, slots = self.model, (at + 1) * self.beam
+        x = model.shared(tokens) * model.shape.width**0.5 + model.positions[at]
+        for layer, cross, own in zip(model.decoder.layers, self.cross, self.own, strict=True):
+            y = layer.self_attn_layer_norm(x)
+            q, k, v = layer.self_attn.project(y, "q_proj", "k_proj", "v_proj")
+            for cache, new in zip(own, (k, v), strict=True):
+                cache[:, :, slots - self.beam : slots] = new.transpose(1, 2)
+            y = attend(q.transpose(1, 2), own[0][:, :, :slots], own[1][:, :, :slots], ancestors)
+            x = x + layer.self_attn.out_proj(y)
+            (q,) = layer.encoder_attn.project(layer.encoder_attn_layer_norm(x), "q_proj")
+            y = attend(q.transpose(1, 2), *cross, self.mask)
+            x = layer.feed_forward(x + layer.encoder_attn.out_proj(y))
+        logits = F.linear(model.decoder.layer_norm(x), model.shared.weight)
+        return logits.softmax(-1, dtype=torch.float32)
 
     def keep(self, sentences: Tensor) -> None:
         """Drop every sentence but these."""
         self.mask = self.mask[sentences]
         self.cross = [[x[sentences] for x in pair] for pair in self.cross]
-        rows = (
-            sentences[:, None] * self.beam + torch.arange(self.beam, device=sentences.device)
-        ).flatten()
-        self.own = [[x[rows] for x in pair] for pair in self.own]
+        self.own = [[x[sentences] for x in pair] for pair in self.own]
 
 
 @torch.inference_mode()
@@ -98,119 +87,93 @@ def search(
     Beams of a sentence compete by summed log probability of the averaged distributions; a finished one keeps its place.
     The last ranking is by log probability per token.
     """
-    device = models[0].shared.weight.device
+    device, count = models[0].shared.weight.device, len(sources)
     limit = min(MAX_TOKENS, int(1.6 * max(map(len, sources))) + 14)
     caches = [Cached(model, sources, beam, limit) for model in models]
-    banned = torch.tensor(
-        [0, PAD, UNK, *range(models[0].shape.vocabulary - 3, models[0].shape.vocabulary)],
-        device=device,
-    )
-    number = torch.arange(len(sources), device=device)
-    tokens = torch.full((len(sources), beam, limit), EOS, device=device)
+    specials = range(models[0].shape.vocabulary - 3, models[0].shape.vocabulary)
+    banned = torch.tensor([0, PAD, UNK, *specials], device=device)
+    self_slot = torch.eye(beam, dtype=torch.bool, device=device)[None, None]
+    ancestors = torch.zeros(count, 1, beam, limit * beam, dtype=torch.bool, device=device)
+    number = torch.arange(count, device=device)
+    tokens = torch.full((count, beam, limit), EOS, device=device)
     tokens[:, :, 1] = to
-    scores = torch.full((len(sources), beam), -torch.inf, device=device)
+    scores = torch.full((count, beam), -torch.inf, device=device)
     scores[:, 0] = 0
     done = torch.zeros_like(scores, dtype=torch.bool)
     found: list[list[list[int]]] = [[] for _ in sources]
 
     def collect(chosen: Tensor) -> None:
         lengths = (tokens[chosen, :, 2:] != EOS).sum(-1) + 1
-        ranked = (
-            (scores[chosen] / lengths - 5.0 * ~done[chosen]).argsort(1, descending=True).tolist()
-        )
+        rank = scores[chosen] / lengths - 5.0 * ~done[chosen]
         for i, order, beams in zip(
-            number[chosen].tolist(), ranked, tokens[chosen, :, 2:].tolist(), strict=True
+            number[chosen].tolist(),
+            rank.argsort(1, descending=True).tolist(),
+            tokens[chosen, :, 2:].cpu().numpy(),
+            strict=True,
         ):
-            found[i] = [[t for t in beams[k] if t != EOS] for k in order]
+            found[i] = [beams[k][beams[k] != EOS].tolist() for k in order]
 
     for at in range(limit - 1):
-        probability = sum(cache.step(tokens[:, :, at].flatten(), at) for cache in caches) / len(
-            caches
-        )
+        slots = (at + 1) * beam
+        ancestors[:, :, :, slots - beam : slots] = self_slot
+        probability = caches[0].step(tokens[:, :, at], at, ancestors[..., :slots])
+        for cache in caches[1:]:
+            probability += cache.step(tokens[:, :, at], at, ancestors[..., :slots])
         if at == 0:
-            continue
-        probability[:, banned] = 0
+            continue  # the language token is given
+        probability[:, :, banned] = 0
         if at == 1:
-            probability[:, EOS] = 0
-        best, piece = probability.log().topk(beam)
-        best, piece = (x.unflatten(0, (-1, beam)) for x in (best, piece))
+            probability[:, :, EOS] = 0
+        best, piece = probability.topk(beam)
+        best = (best / len(caches)).log()
         stay = torch.full_like(best, -torch.inf)
         stay[:, :, 0] = 0
         best = torch.where(done[:, :, None], stay, best)
         piece = torch.where(done[:, :, None], EOS, piece)
         scores, choice = (scores[:, :, None] + best).flatten(1).topk(beam)
-        parent = choice // best.shape[2]
+        parent = choice // beam
         tokens = tokens.gather(1, parent[:, :, None].expand_as(tokens))
         tokens[:, :, at + 1] = piece.flatten(1).gather(1, choice)
+        ancestors = ancestors.gather(2, parent[:, None, :, None].expand_as(ancestors))
         done = tokens[:, :, at + 1] == EOS
-        if beam > 1:
-            rows = (torch.arange(len(tokens), device=device)[:, None] * beam + parent).flatten()
-            for cache in caches:
-                cache.select(rows, at + 1)
         if at % 4 == 0:
             over = done[:, 0] & (done.sum(1) * 2 >= beam)
-            if over.all():
+            left = len(over) - int(over.sum())
+            if left == 0:
                 break
-            if over.float().mean() > 0.3:
+            if left < 0.7 * len(over):
                 collect(over.nonzero()[:, 0])
                 alive = (~over).nonzero()[:, 0]
-                number, tokens, scores, done = (x[alive] for x in (number, tokens, scores, done))
+                number, tokens, scores, done, ancestors = (
+                    x[alive] for x in (number, tokens, scores, done, ancestors)
+                )
                 for cache in caches:
                     cache.keep(alive)
     collect(torch.arange(len(number), device=device))
     return found
 
 
-def translate(models: list[Transformer], texts: list[str], spm: sentencepiece.SentencePieceProcessor, beam: int,
-              rows: int = 6144) -> Iterator[tuple[int, list[str]]]:  # fmt: skip
-    """Translate texts, longest first, in batches of about `rows` beams; yields (number, candidates)."""
+def translate(
+    models: list[Transformer], texts: list[str], spm: sentencepiece.SentencePieceProcessor, beam: int,
+    slots: int = 400_000, until: float = float("inf"),
+) -> Iterator[tuple[int, list[str]]]:  # fmt: skip
+    """Translate texts in batches of about `slots` source tokens times beams; yields (number, candidates).
+
+    Batches hold texts of like length and come in random order: what `until` (monotonic seconds) cuts off is a random part.
+    """
     start, to = language_ids(spm)
-    sources = [
-        np.array([start, *(p + 1 for p in pieces), EOS])[-140:]
-        for pieces in spm.encode(texts, num_threads=8)
-    ]
-    order = sorted(range(len(texts)), key=lambda i: -len(sources[i]))
-    at = 0
-    while at < len(order):
-        scale = min(3.0, max(0.3, 30 / len(sources[order[at]])))
-        chunk = order[at : at + int(rows * scale) // beam]
-        at += len(chunk)
-        found = search(models, [sources[i] for i in chunk], to, beam)
-        flat = spm.decode(
-            [[t - 1 for t in tokens] for candidates in found for tokens in candidates],
-            num_threads=8,
-        )
-        for n, i in enumerate(chunk):
+    sources = [wrap(start, pieces)[-LONGEST:] for pieces in spm.encode(texts, num_threads=8)]
+    order, batches = sorted(range(len(texts)), key=lambda i: -len(sources[i])), []
+    while order:
+        size = max(1, slots // (beam * (len(sources[order[0]]) + 8)))
+        batches.append(order[:size])
+        order = order[size:]
+    random.Random(1).shuffle(batches)
+    for batch in batches:
+        if time.monotonic() > until:
+            return
+        found = search(models, [sources[i] for i in batch], to, beam)
+        ids = [[t - 1 for t in tokens] for candidates in found for tokens in candidates]
+        flat = spm.decode(ids, num_threads=8)
+        for n, i in enumerate(batch):
             yield i, flat[n * beam : (n + 1) * beam]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--models", type=Path, nargs="+", required=True)
-    parser.add_argument("--spm", type=Path, required=True)
-    parser.add_argument("--pairs", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--everyday-beam", type=int, default=4)
-    parser.add_argument(
-        "--technical-beam", type=int, default=2, help="documentation is most of the time"
-    )
-    parser.add_argument("--shard", default="0/1", help="i/n: every n-th pair from i")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args()
-    shard, shards = map(int, args.shard.split("/"))
-    dtype = torch.float32 if args.device == "cpu" else torch.bfloat16
-    models = [load(path, args.device, dtype) for path in args.models]
-    spm = sentencepiece.SentencePieceProcessor(model_file=str(args.spm))
-    numbered = list(enumerate(read_pairs(args.pairs)))[shard::shards]
-    with args.out.with_suffix(".partial").open("w", encoding="utf8") as lines:
-        for spoken, beam in ((True, args.everyday_beam), (False, args.technical_beam)):
-            part = [(n, pair.english) for n, pair in numbered if everyday(pair) == spoken]
-            for i, candidates in translate(models, [text for _, text in part], spm, beam):
-                lines.write(json.dumps([part[i][0], candidates], ensure_ascii=False) + "\n")
-    args.out.with_suffix(".partial").replace(args.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,146 +1,180 @@
-"""Make the student's training pairs from the teachers' translations, and score pairs into soft labels.
+"""One GPU's share of distillation: translate with the ensemble, choose, tokenize, and score soft labels.
 
-    python distill.py gold   --data DATA_DIR --out gold.tsv extra.tsv
-    python distill.py select --pairs FILE.tsv --candidates FILE*.jsonl --data DATA_DIR --out distilled.tsv
-    python distill.py soft   --models RUN_DIR ... --tokens FILE.npz --shard 0/4 --out SHARD.npz
+    python distill.py --models RUN_DIR ... --pairs gold.tsv --data DATA_DIR --spm MODEL --shard 0/4
+                      --gold gold0.npz --out distilled0.tsv --seconds 100
 
-`gold` drops what repeats a held-out sentence; `extra.tsv` gets concatenations and renamed words. `select` keeps the best translation and the one nearest (chrF) to the reference.
+The ensemble translates the sources; of the beam the best and the one nearest (chrF) to the reference are kept.
+`distilled0.npz`, `distilled0.soft.npz` and `gold0.soft.npz` are written beside `--out`, and with `--dev` what the ensemble
+reaches on held-out pairs. Time that runs out leaves a random part undone, never a broken file.
 """
 
-import argparse
-import json
-import os
-import random
-import re
-from multiprocessing import get_context
-from pathlib import Path
+import time
 
-import numpy as np
-import torch
-from batches import TOP, Pairs, sides
-from corpus import Held, Pair, concatenated, everyday, read_pairs, read_speech, renamed, write_pairs
-from model import Transformer, load
+BEGAN = time.monotonic()
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import random  # noqa: E402
+import re  # noqa: E402
+from multiprocessing import get_context  # noqa: E402
+from multiprocessing.pool import AsyncResult, Pool  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import sentencepiece  # noqa: E402
+import torch  # noqa: E402
+from batches import TOP, Pairs, encode_pair, sides, store  # noqa: E402
+from corpus import Held, Pair, read_pairs, write_pairs  # noqa: E402
+from decode import translate  # noqa: E402
+from gold import held_out  # noqa: E402
+from model import Transformer, load  # noqa: E402
 
 LOOP = re.compile(r"(.{2,12}?)\1{3,}")
+TRANSLATED, GOLD, SCORED = 0.55, 0.75, 0.95  # ends, shares of the budget
+VARIANTS = 3
+Entry = tuple[Pair, list[np.ndarray]]
+_share: tuple[Held, str]  # what the pool's processes inherit: held-out sentences, tokenizer
 
 
-def held_out(data: Path) -> Held:
-    """The sentences that must stay out: dev, test and, where it lies beside them, the speech benchmark."""
-    speech = read_speech(data / "speech.txt") if (data / "speech.txt").exists() else []
-    return Held(read_pairs(data / "dev.tsv") + read_pairs(data / "test.tsv") + speech)
-
-
-def gold(
-    data: Path, concatenations: int = 60_000, names: int = 20_000, seed: int = 1
-) -> tuple[list[Pair], list[Pair]]:
-    """Training pairs without repeats of held-out sentences; and concatenations and renamed words made of them."""
-    held, rng = held_out(data), random.Random(seed)
-    pairs = [pair for pair in read_pairs(data / "train.tsv") if not held.overlap(pair)]
-    share = min(1.0, len(pairs) / 390_000)
-    spoken = [pair for pair in pairs if everyday(pair)]
-    joined = concatenated(pairs, int(concatenations * share * 0.6), rng) + concatenated(
-        spoken, int(concatenations * share * 0.4), rng
-    )
-    return pairs, joined + renamed(pairs, int(names * share), rng)
-
-
-def read_candidates(paths: list[Path]) -> dict[int, list[str]]:
-    return dict(json.loads(line) for path in paths for line in path.open(encoding="utf8"))
-
-
-def acceptable(english: str, japanese: str) -> bool:
+def acceptable(source: str, translation: str) -> bool:
     """Not empty, no loop, and of plausible length."""
     return (
-        bool(english and japanese)
-        and len(japanese) < 8 * len(english) + 10
-        and not LOOP.search(japanese)
+        bool(source and translation)
+        and len(translation) < 8 * len(source) + 10
+        and not LOOP.search(translation)
     )
 
 
-def nearest(job: tuple[str, list[str]]) -> int:
-    """Which candidate has the highest chrF against the reference?"""
+def nearest(reference: str, candidates: list[str]) -> str:
+    """The candidate with the highest chrF against the reference."""
     from sacrebleu.metrics import CHRF
 
-    metric, (reference, candidates) = CHRF(), job
-    scores = [metric.sentence_score(candidate, [reference]).score for candidate in candidates]
-    return scores.index(max(scores))
+    metric = CHRF()
+    return max(candidates, key=lambda text: metric.sentence_score(text, [reference]).score)
 
 
-def select(pairs: list[Pair], candidates: dict[int, list[str]], held: Held) -> list[Pair]:
-    """For each source the first candidate and the one nearest to the reference, where they add something new."""
-    numbers = sorted(candidates)
-    jobs = [(pairs[i].japanese, candidates[i]) for i in numbers]
-    with get_context("fork").Pool(min(os.cpu_count() or 1, 16)) as pool:
-        near = pool.map(nearest, jobs, chunksize=500)
-    chosen = []
-    for i, k in zip(numbers, near, strict=True):
-        english, japanese, tag = pairs[i]
-        texts = dict.fromkeys((candidates[i][0], candidates[i][k]))
-        new = [
-            Pair(english, text, tag)
-            for text in texts
-            if text != japanese and acceptable(english, text)
-        ]
-        chosen += [pair for pair in new if not held.overlap(pair)]
-    return chosen
+def chosen(pair: Pair, candidates: list[str], held: Held) -> list[Pair]:
+    """New pairs from the candidate translations of `pair`."""
+    english, japanese, tag = pair
+    texts = dict.fromkeys((candidates[0], nearest(japanese, candidates)))
+    new = [
+        Pair(english, text, tag) for text in texts if text != japanese and acceptable(english, text)
+    ]
+    return [pair for pair in new if not held.overlap(pair)]
+
+
+def choose(jobs: list[tuple[Pair, list[str]]], seed: int) -> list[Entry]:
+    """Chosen pairs with their tokens; runs in the pool's processes, which inherit `_share`."""
+    held, spm_model = _share
+    spm = sentencepiece.SentencePieceProcessor(model_file=spm_model)
+    new = [made for pair, candidates in jobs for made in chosen(pair, candidates, held)]
+    return [(pair, encode_pair(spm, seed + n, pair, VARIANTS)) for n, pair in enumerate(new)]
+
+
+def distilled(pool: Pool, models: list[Transformer], pairs: list[Pair], args: argparse.Namespace) -> list[AsyncResult]:  # fmt: skip
+    """Translate; other processes choose and tokenize while the GPU goes on."""
+    spm = sentencepiece.SentencePieceProcessor(model_file=str(args.spm))
+    texts, until = [pair.english for pair in pairs], BEGAN + TRANSLATED * args.seconds
+    pending, jobs, done = [], [], 0
+    for i, candidates in translate(models, texts, spm, args.beam, until=until):
+        jobs.append((pairs[i], candidates))
+        done += 1
+        if len(jobs) == 500:
+            pending.append(pool.apply_async(choose, (jobs, 2 * done)))
+            jobs = []
+    pending.append(pool.apply_async(choose, (jobs, 2 * done)))
+    stamp(f"{args.out.stem}: {done} of {len(texts)} translated")
+    return pending
+
+
+def stamp(label: str) -> None:
+    print(f"[{time.monotonic() - BEGAN:.0f} s] {label}", flush=True)
 
 
 @torch.inference_mode()
-def soft_labels(
-    models: list[Transformer], pairs: Pairs, chosen: np.ndarray, rows: int = 128
-) -> tuple[np.ndarray, np.ndarray]:
-    """Top labels and probabilities [target tokens, TOP] of the averaged teachers, for `chosen` (a range)."""
-    device = str(models[0].shared.weight.device)
-    begin, end = pairs.target.starts[chosen[0]], pairs.target.starts[chosen[-1] + 1]
-    labels, weights = (
-        np.zeros((end - begin, TOP), np.int16),
-        np.zeros((end - begin, TOP), np.float16),
-    )
-    packed = list(pairs.rows(chosen[pairs.usable[chosen]], variant=0))
+def soft_labels(models: list[Transformer], pairs: Pairs, until: float, rows: int = 192) -> dict[str, np.ndarray]:  # fmt: skip
+    """Top labels and probabilities [target tokens, TOP] of the averaged teachers, 0 where time did not suffice."""
+    device, size = models[0].shared.weight.device, (len(pairs.target.tokens), TOP)
+    labels, weights = np.zeros(size, np.int16), np.zeros(size, np.float16)
+    order = np.random.default_rng(1).permutation(np.flatnonzero(pairs.usable))
+    packed = list(pairs.rows(order, variant=0))
     for first in range(0, len(packed), rows):
-        batch = {
-            name: tensor.to(device)
-            for name, tensor in pairs.batch(packed[first : first + rows], 0).items()
-        }
+        if time.monotonic() > until:
+            break
+        batch = pairs.batch(packed[first : first + rows], 0)
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
         real = batch["at"] >= 0
-        mean = sum((m(*sides(batch))[real] @ m.shared.weight.T).float().softmax(-1) for m in models)
-        best, label = mean.topk(TOP)
-        at = (batch["at"][real] - begin).cpu().numpy()
+        total = 0
+        for model in models:
+            total += (model(*sides(batch))[real] @ model.shared.weight.T).softmax(-1, torch.float32)
+        best, label = total.topk(TOP)
+        at = batch["at"][real].cpu().numpy()
         labels[at] = label.short().cpu().numpy()
         weights[at] = (best / best.sum(-1, keepdim=True)).half().cpu().numpy()
-    return labels, weights
+    return {"labels": labels, "weights": weights}
 
 
-def main() -> None:
+def save_soft(models: list[Transformer], tokens: Path, until: float) -> None:
+    scored = soft_labels(models, Pairs([tokens]), until)
+    partial = tokens.with_suffix(".soft.partial.npz")
+    np.savez(partial, **scored)
+    partial.replace(tokens.with_suffix(".soft.npz"))
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("step", choices=("gold", "select", "soft"))
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--pairs", type=Path)
-    parser.add_argument("--candidates", type=Path, nargs="+")
-    parser.add_argument("--models", type=Path, nargs="+")
-    parser.add_argument("--tokens", type=Path)
-    parser.add_argument("--shard", default="0/1")
-    parser.add_argument("--out", type=Path, nargs="+", required=True)
+    parser.add_argument("--models", type=Path, nargs="+", required=True)
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="with the sentences to keep out")
+    parser.add_argument("--spm", type=Path, required=True)
+    parser.add_argument("--gold", type=Path, required=True, help="token arrays to score as well")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--shard", default="0/1", help="i/n: every n-th pair from i")
+    parser.add_argument("--beam", type=int, default=4)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--dev", type=Path, help="held-out pairs to score the ensemble on")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args()
-    if args.step == "gold":
-        for pairs, path in zip(gold(args.data), args.out, strict=True):
-            write_pairs(pairs, path)
-    elif args.step == "select":
-        write_pairs(
-            select(read_pairs(args.pairs), read_candidates(args.candidates), held_out(args.data)),
-            args.out[0],
-        )
-    else:
-        shard, shards = map(int, args.shard.split("/"))
+    return parser.parse_args()
+
+
+def score_ensemble(models: list[Transformer], args: argparse.Namespace) -> None:
+    from evaluate import score
+
+    dev, spm = (
+        read_pairs(args.dev),
+        sentencepiece.SentencePieceProcessor(model_file=str(args.spm)),
+    )
+    found = dict(translate(models, [pair.english for pair in dev], spm, args.beam))
+    report = score(dev, [found[i][0] for i in range(len(dev))]) | {"beam": args.beam}
+    (args.out.parent / "ensemble.json").write_text(json.dumps(report, ensure_ascii=False) + "\n")
+    print("ensemble", report["everyday"], report["technical"], flush=True)
+
+
+def main() -> None:
+    global _share
+    args = parse()
+    torch.set_float32_matmul_precision("high")
+    shard, shards = map(int, args.shard.split("/"))
+    pairs = read_pairs(args.pairs)[shard::shards]
+    _share = (held_out(args.data), str(args.spm))
+    workers = max(1, (os.cpu_count() or 1) // shards - 2)
+    with get_context("fork").Pool(workers) as pool:  # before the GPU is touched
         dtype = torch.float32 if args.device == "cpu" else torch.bfloat16
         models = [load(path, args.device, dtype) for path in args.models]
-        pairs = Pairs([args.tokens])
-        chosen = np.array_split(np.arange(len(pairs.usable)), shards)[shard]
-        labels, weights = soft_labels(models, pairs, chosen)
-        np.savez(args.out[0], labels=labels, weights=weights)
+        pending = distilled(pool, models, pairs, args)
+        save_soft(models, args.gold, BEGAN + GOLD * args.seconds)
+        new = [entry for result in pending for entry in result.get()]
+    random.Random(1).shuffle(new)
+    write_pairs([pair for pair, _ in new], args.out)
+    store([pair for pair, _ in new], [tokens for _, tokens in new], args.out.with_suffix(".npz"))
+    stamp(f"{args.out.stem}: {len(new)} pairs")
+    save_soft(models, args.out.with_suffix(".npz"), BEGAN + SCORED * args.seconds)
+    stamp(f"{args.out.stem}: scored")
+    if args.dev:
+        score_ensemble(models, args)
 
 
 if __name__ == "__main__":

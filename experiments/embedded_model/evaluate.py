@@ -8,6 +8,7 @@ MODEL_DIR is an exported directory (int8 or fp16) or a run directory with `sente
 
 import argparse
 import json
+import random
 import re
 import time
 from pathlib import Path
@@ -151,6 +152,36 @@ def score(pairs: list[Pair], translations: list[str]) -> dict:
     return report
 
 
+def long_inputs(pairs: list[Pair], words: int = 60, count: int = 60) -> list[list[Pair]]:
+    """Random runs of sentences of one kind with at least `words` words, half everyday and half technical."""
+    rng, runs = random.Random(3), []
+    for spoken in (True, False):
+        whole = [p for p in pairs if everyday(p) == spoken and p.english[-1] in ".!?" and p.japanese[-1] in "。!?"]  # fmt: skip
+        for _ in range(count // 2 if whole else 0):
+            run = [rng.choice(whole)]
+            while sum(len(pair.english.split()) for pair in run) < words:
+                run.append(rng.choice(whole))
+            runs.append(run)
+    return runs
+
+
+def score_long(runs: list[list[Pair]], translations: list[str]) -> dict:
+    """Of each kind: chrF, and how many sentences went in and came out."""
+    import sacrebleu
+
+    report = {}
+    for kind in ("everyday", "technical"):
+        of = [(run, text) for run, text in zip(runs, translations, strict=True)
+              if everyday(run[0]) == (kind == "everyday")]  # fmt: skip
+        if of:
+            references = ["".join(pair.japanese for pair in run) for run, _ in of]
+            chrf = sacrebleu.corpus_chrf([text for _, text in of], [references]).score
+            report[kind] = {"inputs": len(of), "chrf": round(chrf, 2),
+                            "sentences_in": sum(len(re.findall("[。!?]", text)) for text in references),
+                            "sentences_out": sum(len(re.findall("[。!?]", text)) for _, text in of)}  # fmt: skip
+    return report
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -164,7 +195,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     pairs = read_pairs(args.pairs)
+    runs = long_inputs(pairs)
     texts = [pair.english for pair in pairs] + [*PROBES, *LONG]
+    texts += [" ".join(pair.english for pair in run) for run in runs]
     began = time.monotonic()
     if args.engine == "torch":
         translations = translate_torch(args.model, texts, args.beam)
@@ -182,7 +215,10 @@ def main() -> None:
     report |= score(pairs, translations[: len(pairs)]) | {
         "seconds": round(time.monotonic() - began, 1)
     }
-    report["probes"] = dict(zip(texts[len(pairs) :], translations[len(pairs) :], strict=True))
+    last = len(texts) - len(runs)
+    report["long_inputs"] = score_long(runs, translations[last:])
+    probes = slice(len(pairs), last)
+    report["probes"] = dict(zip(texts[probes], translations[probes], strict=True))
     text = json.dumps(report, indent=1, ensure_ascii=False)
     print(text)
     if args.out:

@@ -3,6 +3,7 @@
     python export.py --model RUN_DIR --out MODEL_DIR [--precision int8|fp16]
 
 RUN_DIR holds `model.safetensors` (M2M100 names; fp16, fp32 or int8-row), `config.json` and `sentencepiece.bpe.model`.
+Unknown characters fall on the id of <pad> in training; its embedding is cleared so that <pad> is never produced.
 A 2-D weight W [out, in] becomes int8 `q` and float32 `<name>_scale` [out] with W ~ q * scale[:, None] and max |q| = 127.
 """
 
@@ -16,6 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 FORMAT = "stt-int8-row"
+PAD = 1
 TIED = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
 
 
@@ -77,6 +79,7 @@ def export(model: Path, out: Path, precision: str, source: str) -> None:
     """Write the shipped directory `out` from the run directory `model`."""
     out.mkdir(parents=True, exist_ok=True)
     state = load_state(model / "model.safetensors")
+    state["model.shared.weight"][PAD] = 0
     config = json.loads((model / "config.json").read_text())
     if precision == "int8":
         save_file(

@@ -227,8 +227,10 @@ def save(model_state: dict[str, Tensor], shape: Shape, path: Path) -> None:
         f"model.{name}": tensor.detach().to("cpu", torch.float16).contiguous()
         for name, tensor in model_state.items()
     }
-    save_file(state, path / "model.safetensors", metadata={"format": "pt"})
     (path / "config.json").write_text(json.dumps(shape.config(), indent=2) + "\n")
+    partial = path / "model.partial"
+    save_file(state, partial, metadata={"format": "pt"})
+    partial.replace(path / "model.safetensors")
 
 
 def load(path: Path, device: str, dtype: torch.dtype = torch.float32) -> Transformer:

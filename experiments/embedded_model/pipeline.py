@@ -1,17 +1,16 @@
-"""The whole recipe in stages, spread over the GPUs at hand; a finished piece is not made twice.
+"""The whole recipe over the GPUs at hand, every stage bounded in time; a finished stage is not repeated.
 
-    python pipeline.py teachers --data DATA_DIR --work WORK --seconds 310
-    python pipeline.py distill  --data DATA_DIR --work WORK
-    python pipeline.py students --data DATA_DIR --work WORK --seconds 360 --shapes 8-2-512-1024 6-2-256-1024 ...
+    python pipeline.py --data DATA_DIR --work WORK --init MODEL_DIR [--teachers-s 248 --distill-s 100 --student-s 178]
 
-`teachers` trains four teachers; `distill` translates the training sources with their ensemble and scores soft labels;
-`students` trains one student per shape. `--call` bounds this call's share of a training stage's `--seconds`.
+WORK gets `gold.tsv` and `extra.tsv` (unless they are there), token arrays, the teachers grown from `--init`, their
+translations and soft labels, and `student`, which starts from `--init` and which all GPUs train together.
 """
 
 import argparse
+import json
 import os
-import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,127 +20,153 @@ import torch
 
 HERE = Path(__file__).parent
 TEACHERS = {  # run name: shape, dropout, learning rate
-    "teacher0": ("12-4-512-2048", 0.2, 8e-4),
-    "teacher1": ("8-4-640-2560", 0.25, 7e-4),
-    "teacher2": ("6-4-768-3072", 0.25, 6e-4),
-    "teacher3": ("8-6-512-2048", 0.2, 8e-4),
+    "teacher0": ("12-4-512-2560", 0.2, 4e-4),
+    "teacher1": ("10-4-512-3072", 0.25, 5e-4),
+    "teacher2": ("6-4-512-4096", 0.2, 5e-4),
+    "teacher3": ("12-3-512-3072", 0.25, 4e-4),
 }
+STUDENT = ("6-2-512-1536", 0.07, 8e-4)
 GPUS = max(torch.cuda.device_count(), 1)
+BEGAN = time.monotonic()
+
+
+def stamp(label: str) -> None:
+    print(f"[{time.monotonic() - BEGAN:.0f} s] {label}", flush=True)
 
 
 def command(script: str, *arguments: object) -> list[str]:
     return [sys.executable, str(HERE / script), *map(str, arguments)]
 
 
-def run(commands: list[list[str]]) -> None:
-    """Run commands, at most one per GPU at a time; any failure stops the stage."""
-    waiting, running = list(commands), {}
+def run(commands: list[list[str]], seconds: float, together: int = 0) -> None:
+    """Run commands, at most one per GPU at a time; after `seconds` what still runs is killed.
+
+    With `together`, the one command runs in that many processes that train one model.
+    """
+    until, running = time.monotonic() + seconds, {}
+    waiting = list(commands) * max(together, 1)
+    joined = {"WORLD_SIZE": str(together), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
     while waiting or running:
-        for gpu in range(GPUS):
+        for gpu in range(max(together, GPUS)):
             if gpu not in running and waiting:
-                environment = os.environ | {
-                    "CUDA_VISIBLE_DEVICES": str(gpu),
-                    "PYTHONUNBUFFERED": "1",
-                }
-                running[gpu] = subprocess.Popen(waiting.pop(0), env=environment)
+                only = (
+                    joined | {"RANK": str(gpu), "LOCAL_RANK": str(gpu)}
+                    if together
+                    else {"CUDA_VISIBLE_DEVICES": str(gpu)}
+                )
+                environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "2"} | only
+                running[gpu] = subprocess.Popen(
+                    waiting.pop(0), env=environment, start_new_session=True
+                )
         time.sleep(0.1)
+        late = time.monotonic() > until
         for gpu, job in list(running.items()):
+            if late:
+                os.killpg(job.pid, signal.SIGKILL)
+                job.wait()
+                waiting.clear()
             if job.poll() is not None:
                 del running[gpu]
                 if job.returncode:
-                    sys.exit(f"{' '.join(job.args)} ended with status {job.returncode}")
+                    stamp(f"{'cut off' if late else f'status {job.returncode}'}: {' '.join(job.args)[:200]}")  # fmt: skip
 
 
-def chain(*commands: list[str]) -> list[str]:
-    """One command that runs several, each after the success of the last."""
-    return ["bash", "-c", " && ".join(map(shlex.join, commands))]
+def mean_chrf(directory: Path) -> float:
+    """Mean dev chrF of everyday and technical; -1 where the run has no score."""
+    path = directory / "score.json"
+    scores = json.loads(path.read_text()) if path.exists() else {}
+    kinds = [scores[kind]["chrf"] for kind in ("everyday", "technical") if kind in scores]
+    return sum(kinds) / len(kinds) if kinds else -1.0
 
 
-def stamp(label: str, began: float) -> None:
-    print(f"[{time.monotonic() - began:.0f} s] {label}", flush=True)
+def prepare(args: argparse.Namespace) -> None:
+    """Text and tokens, one shard per GPU."""
+    work, spm = args.work, args.work / "sentencepiece.bpe.model"
+    shutil.copyfile(args.init / "sentencepiece.bpe.model", spm)
+    gold, extra = work / "gold.tsv", work / "extra.tsv"
+    if not extra.exists():
+        run([command("gold.py", "--data", args.data, "--out", gold, extra)], 600)
+    pairs = [line for path in (gold, extra) for line in path.open(encoding="utf8")]
+    jobs = []
+    for i in range(GPUS):
+        shard = work / f"gold{i}.tsv"
+        shard.write_text("".join(pairs[i::GPUS]), encoding="utf8")
+        out = shard.with_suffix(".npz")
+        jobs.append(command("batches.py", "--pairs", shard, "--spm", spm, "--out", out))
+    run(jobs, 300)
+    stamp("tokenized")
 
 
-def train(
-    work: Path, name: str, tokens: list[Path], args: argparse.Namespace, *more: object
-) -> list[str]:
-    budget = ["--seconds", args.seconds, "--call", args.call]
-    return command(
-        "train.py", "--pairs", *tokens, "--run", work / name, *budget, *more, *args.train.split()
-    )
+def tokens(work: Path, kind: str) -> list[Path]:
+    return [work / f"{kind}{i}.npz" for i in range(GPUS) if (work / f"{kind}{i}.npz").exists()]
+
+
+def train(args: argparse.Namespace, name: str, pairs: list[Path], seconds: float, of: tuple, *more: object) -> list[str]:  # fmt: skip
+    shape, dropout, lr = of
+    return command("train.py", "--pairs", *pairs, "--run", args.work / name, "--init", args.init, "--shape", shape,
+                   "--dropout", dropout, "--lr", lr, "--seconds", seconds, "--everyday", 2,
+                   "--warmup", 300, "--horizon", 1000, *more, *args.train.split())  # fmt: skip
 
 
 def teachers(args: argparse.Namespace) -> None:
-    began, work, spm = time.monotonic(), args.work, args.work / "sentencepiece.bpe.model"
-    gold, extra, tokens = work / "gold.tsv", work / "extra.tsv", work / "gold.npz"
-    if not extra.exists():
-        run([command("distill.py", "gold", "--data", args.data, "--out", gold, extra)])
-    if not spm.exists():
-        run([command("corpus.py", "tokenizer", "--data", args.data, "--out", spm)])
-    if not tokens.exists():
-        run([command("batches.py", "--pairs", gold, extra, "--spm", spm, "--out", tokens)])
-    stamp("tokenized", began)
-    run([
-        train(work, name, [tokens], args, "--shape", shape, "--dropout", dropout, "--lr", lr, "--seed", seed)
-        for seed, (name, (shape, dropout, lr)) in enumerate(TEACHERS.items())
-    ])  # fmt: skip
-    stamp("teachers trained", began)
+    work, spm = args.work, args.work / "sentencepiece.bpe.model"
+    dev = ("--dev", args.data / "dev.tsv", "--spm", spm)
+    turns = -(-len(TEACHERS) // GPUS)
+    seconds = args.teachers_s / turns - 12  # for scoring and saving
+    jobs = [
+        train(args, name, tokens(work, "gold"), seconds, of, *dev, "--seed", seed)
+        for seed, (name, of) in enumerate(TEACHERS.items())
+    ]
+    run(jobs, args.teachers_s)
+    stamp(f"teachers trained, dev chrF {[round(mean_chrf(work / name), 2) for name in TEACHERS]}")
 
 
 def distill(args: argparse.Namespace) -> None:
-    """Each GPU takes a share of the sources all the way: translate, select, tokenize, score."""
-    began, work = time.monotonic(), args.work
-    models, spm, gold = (
-        [work / name for name in TEACHERS],
-        work / "sentencepiece.bpe.model",
-        work / "gold.tsv",
-    )
-    chains = []
-    for i in range(GPUS):
-        found, chosen, tokens = (
-            work / f"found{i}.jsonl",
-            work / f"distilled{i}.tsv",
-            work / f"distilled{i}.npz",
-        )
-        shard = ("--shard", f"{i}/{GPUS}")
-        steps = {
-            found: command("decode.py", "--models", *models, "--spm", spm, "--pairs", gold, *shard, "--out", found),
-            chosen: command("distill.py", "select", "--pairs", gold, "--candidates", found, "--data", args.data, "--out", chosen),
-            tokens: command("batches.py", "--pairs", chosen, "--spm", spm, "--variants", 3, "--out", tokens),
-            work / f"soft-distilled{i}.npz": command("distill.py", "soft", "--models", *models, "--tokens", tokens, "--out", work / f"soft-distilled{i}.npz"),
-            work / f"soft-gold{i}.npz": command("distill.py", "soft", "--models", *models, "--tokens", work / "gold.npz", *shard, "--out", work / f"soft-gold{i}.npz"),
-        }  # fmt: skip
-        if missing := [step for out, step in steps.items() if not out.exists()]:
-            chains.append(chain(*missing))
-    run(chains)
-    stamp("distilled", began)
+    work = args.work
+    chrf = {work / name: mean_chrf(work / name) for name in TEACHERS}
+    models = [path for path, score in chrf.items() if score > max(0, max(chrf.values()) - 1.5)]
+    if not models:
+        sys.exit(f"No teacher in {work} has a score.json: see the training's messages above.")
+    jobs = [
+        command("distill.py", "--models", *models, "--pairs", work / "gold.tsv", "--data", args.data,
+                "--spm", work / "sentencepiece.bpe.model", "--shard", f"{i}/{GPUS}", "--gold", work / f"gold{i}.npz",
+                "--out", work / f"distilled{i}.tsv", "--seconds", args.distill_s,
+                *(("--dev", args.data / "dev.tsv") if i == 0 else ()))
+        for i in range(GPUS)
+    ]  # fmt: skip
+    run(jobs, args.distill_s + 15)
+    stamp("distilled")
 
 
-def students(args: argparse.Namespace) -> None:
-    tokens = [args.work / "gold.npz", *sorted(args.work.glob("distilled*.npz"))]
-    soft = sorted(args.work.glob("soft-gold*.npz")) + sorted(args.work.glob("soft-distilled*.npz"))
-    run([
-        train(args.work, f"student-{shape}", tokens, args, "--soft", *soft, "--shape", shape, "--dropout", 0.05,
-              "--smoothing", 0.0, "--hard", 0.2, "--lr", 1e-3)
-        for shape in args.shapes
-    ])  # fmt: skip
-    for shape in args.shapes:
-        shutil.copy(args.work / "sentencepiece.bpe.model", args.work / f"student-{shape}")
+def student(args: argparse.Namespace) -> None:
+    work = args.work
+    pairs = tokens(work, "gold") + tokens(work, "distilled")
+    more = ("--soft", "--smoothing", 0.0)
+    job = train(args, "student", pairs, args.student_s - 6, STUDENT, *more)
+    run([job], args.student_s + 15, together=args.processes)
+    shutil.copyfile(work / "sentencepiece.bpe.model", work / "student" / "sentencepiece.bpe.model")
+    stamp("student trained")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("teachers", "distill", "students"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=450, help="training budget of each model")
-    parser.add_argument("--call", type=float, default=float("inf"), help="this call's share of it")
-    parser.add_argument("--shapes", nargs="+", default=["8-2-512-1024"])
+    parser.add_argument("--init", type=Path, required=True, help="the model to grow and to improve")
+    parser.add_argument("--teachers-s", type=float, default=248)
+    parser.add_argument("--distill-s", type=float, default=100)
+    parser.add_argument("--student-s", type=float, default=178)
+    parser.add_argument("--processes", type=int, default=GPUS, help="that train the student")
     parser.add_argument("--train", default="", help="more options for train.py")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    {"teachers": teachers, "distill": distill, "students": students}[args.stage](args)
+    for stage in (prepare, teachers, distill, student):
+        finished = args.work / f"{stage.__name__}.done"
+        if not finished.exists():
+            stage(args)
+            finished.touch()
 
 
 if __name__ == "__main__":

@@ -1,23 +1,35 @@
 """Train one model on token arrays for a budget of seconds, over as many calls as needed.
 
-    python train.py --pairs FILE.npz ... --run RUN_DIR --shape 6-2-512-1536 --seconds 1200 --call 500 [--soft SHARD.npz ...]
+    python train.py --pairs FILE.npz ... --run RUN_DIR --shape 6-2-512-1536 --seconds 1200 [--init MODEL_DIR] [--soft]
 
-`--seconds` is the whole budget (the learning rate ends near 0 there), `--call` this call's share; a later call goes on from
-RUN_DIR/checkpoint.safetensors. RUN_DIR/model.safetensors is the running average of the weights, rewritten at each call's end.
+`--seconds` is the whole budget (the learning rate ends near 0 there; loading and compiling count), `--call` this call's
+share; a later call goes on from RUN_DIR/checkpoint.safetensors. RUN_DIR/model.safetensors is the running average of the
+weights, rewritten every minute. With WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT set, processes train one
+model together, each on its own batches. `--dev` writes RUN_DIR/score.json (greedy) at the end.
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
 
-import torch
-from batches import ROW, Batches, Pairs, loader, sides
-from model import Shape, Transformer, cross_entropy, load, save
-from safetensors import safe_open
-from safetensors.torch import save_file
+BEGAN = time.monotonic()  # importing torch is part of the budget
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import shutil  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import torch  # noqa: E402
+from batches import ROW, Batches, Pairs, loader, sides  # noqa: E402
+from grow import grow  # noqa: E402
+from model import Shape, Transformer, cross_entropy, load, save  # noqa: E402
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+from torch import distributed  # noqa: E402
 
 AVERAGE_EVERY = 8  # steps between updates of the running average
+CLOCK_EVERY = 10  # steps between looks at the clock, which all processes share
+SAVE_EVERY_S = 60
+RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def schedule(fraction: float, step: int, warmup_steps: int) -> float:
@@ -30,13 +42,28 @@ def average_decay(step: int, horizon_steps: int) -> float:
     return 1 - AVERAGE_EVERY / min(horizon_steps, step / 2 + 2 * AVERAGE_EVERY)
 
 
-class Run:
-    """Model, optimizer and running average, with their checkpoint."""
+def latest(elapsed_s: float, device: str) -> float:
+    """The clock of the process that is furthest, so that all of them stop at the same step."""
+    if WORLD == 1:
+        return elapsed_s
+    clock = torch.tensor(elapsed_s, dtype=torch.float64, device=device)
+    distributed.all_reduce(clock, distributed.ReduceOp.MAX)
+    return clock.item()
 
-    def __init__(self, shape: Shape, directory: Path, device: str, lr: float) -> None:
-        self.directory, self.shape, self.device, self.lr = directory, shape, device, lr
-        self.model = Transformer(shape).to(device)
+
+class Run:
+    """Model, optimizer and running average, with their checkpoint. All gradients are views of one flat tensor."""
+
+    def __init__(self, model: Transformer, directory: Path, device: str, lr: float) -> None:
+        self.directory, self.device, self.lr = directory, device, lr
+        self.model = model.to(device)
         self.parameters = dict(self.model.named_parameters())
+        sizes = [parameter.numel() for parameter in self.parameters.values()]
+        self.gradient = torch.zeros(sum(sizes), device=device)
+        for parameter, part in zip(
+            self.parameters.values(), self.gradient.split(sizes), strict=True
+        ):
+            parameter.grad = part.view_as(parameter)
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(),
             lr=lr,
@@ -54,8 +81,14 @@ class Run:
     def checkpoint(self) -> Path:
         return self.directory / "checkpoint.safetensors"
 
+    def publish(self) -> None:
+        """Write the averaged weights."""
+        save(self.average, self.model.shape, self.directory)
+        progress = {"step": self.step, "spent_s": round(self.spent_s, 1), "tokens": self.tokens}
+        (self.directory / "training.json").write_text(json.dumps(progress) + "\n")
+
     def save(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.publish()
         tensors = {f"average.{name}": tensor for name, tensor in self.average.items()}
         for name, parameter in self.parameters.items():
             tensors[f"model.{name}"] = parameter.detach()
@@ -71,8 +104,6 @@ class Run:
             {"progress": json.dumps(progress)},
         )
         partial.replace(self.checkpoint)
-        save(self.average, self.shape, self.directory)
-        (self.directory / "training.json").write_text(json.dumps(progress) + "\n")
 
     def resume(self) -> None:
         with safe_open(self.checkpoint, "pt", device=self.device) as stored, torch.no_grad():
@@ -95,9 +126,12 @@ class Run:
     def update(self, loss: torch.Tensor, factor: float, horizon_steps: int) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * factor
-        self.optimizer.zero_grad(set_to_none=True)
+        self.gradient.zero_()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        if WORLD > 1:
+            distributed.all_reduce(self.gradient)
+        # the mean of the processes' gradients, clipped to norm 1
+        self.gradient *= 1 / torch.clamp(self.gradient.norm(), min=WORLD)
         self.optimizer.step()
         self.step += 1
         if self.step % AVERAGE_EVERY == 0:
@@ -111,32 +145,32 @@ class Run:
 def targets(
     batch: dict[str, torch.Tensor], soft: list[torch.Tensor] | None, hard_share: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels [N, k] and their weights: the reference alone, or mixed with the teachers' soft labels."""
+    """Labels [N, k] and their weights: the reference, mixed with the teachers' soft labels where there are any."""
     labels = batch["labels"][..., None]
     weights = (batch["at"] >= 0)[..., None].float()
     if soft is None:
         return labels, weights
     soft_labels, soft_weights = (tensor[batch["at"].clamp(min=0)] for tensor in soft)
-    return (
-        torch.cat([labels, soft_labels.long()], -1),
-        torch.cat([hard_share * weights, (1 - hard_share) * weights * soft_weights.float()], -1),
-    )
+    soft_weights = (1 - hard_share) * weights * soft_weights.float()
+    rest = weights - soft_weights.sum(-1, keepdim=True)
+    return torch.cat([labels, soft_labels.long()], -1), torch.cat([rest, soft_weights], -1)
 
 
-def train(run: Run, pairs: Pairs, args: argparse.Namespace) -> list[float]:
-    """Train for this call's share of the budget; returns the losses logged."""
+def train(run: Run, pairs: Pairs, args: argparse.Namespace, began: float) -> list[float]:
+    """Train for this call's share of the budget, which began at `began`; returns the losses logged."""
     model, device = run.model.train(), run.device
     soft = [tensor.to(device) for tensor in pairs.soft] if pairs.soft else None
+    pairs.soft = None
     loss_of = cross_entropy
     if device != "cpu" and not args.eager:
         model.compile_layers()
         loss_of = torch.compile(cross_entropy, dynamic=False)
-    batches = Batches(
-        pairs, max(1, args.tokens // (2 * ROW)), args.everyday, args.seed + 1000 * run.step
-    )
-    began, before_s, logged, last = time.monotonic(), run.spent_s, [], (0.0, run.step, run.tokens)
-    for batch in loader(batches, device):
-        elapsed = time.monotonic() - began
+    rows, seed = max(1, args.tokens // (2 * ROW)), [args.seed, RANK, run.step]
+    before_s, logged, published = run.spent_s, [], 0.0
+    elapsed, last = 0.0, (time.monotonic() - began, run.step, run.tokens)
+    for batch in loader(Batches(pairs, rows, args.everyday, seed), device):
+        if WORLD == 1 or run.step % CLOCK_EVERY == 0:
+            elapsed = latest(time.monotonic() - began, device)
         run.spent_s = before_s + elapsed
         if elapsed > args.call or run.spent_s > args.seconds:
             break
@@ -145,18 +179,32 @@ def train(run: Run, pairs: Pairs, args: argparse.Namespace) -> list[float]:
             labels, weights = targets(batch, soft, args.hard)
             loss = loss_of(hidden, run.model.shared.weight, labels, weights, args.smoothing)
         run.update(loss, schedule(run.spent_s / args.seconds, run.step, args.warmup), args.horizon)
-        run.tokens += batch["source"].numel() + batch["target"].numel()
-        if run.step % args.log == 0 or run.step == 20:
+        run.tokens += WORLD * (batch["source"].numel() + batch["target"].numel())
+        if RANK:
+            continue
+        if elapsed - published > SAVE_EVERY_S:
+            published = elapsed
+            run.publish()
+        if run.step % args.log == 0 or run.step in (1, 20):
             logged.append(loss.item())
-            elapsed = time.monotonic() - began
-            rate = (run.tokens - last[2]) / (elapsed - last[0])
-            pace_ms = 1000 * (elapsed - last[0]) / (run.step - last[1])
-            last = (elapsed, run.step, run.tokens)
-            print(
-                f"{args.run.name} step {run.step} {run.spent_s:.0f} s loss {logged[-1]:.3f} {pace_ms:.1f} ms/step {rate:.0f} tokens/s",
-                flush=True,
-            )
+            now = time.monotonic() - began
+            rate = (run.tokens - last[2]) / (now - last[0])
+            pace_ms = 1000 * (now - last[0]) / (run.step - last[1])
+            last = (now, run.step, run.tokens)
+            print(f"{args.run.name} step {run.step} {before_s + now:.0f} s loss {logged[-1]:.3f} "
+                  f"{pace_ms:.1f} ms/step {rate:.0f} tokens/s", flush=True)  # fmt: skip
     return logged
+
+
+def score_dev(args: argparse.Namespace) -> None:
+    from corpus import read_pairs
+    from evaluate import score, translate_torch
+
+    shutil.copyfile(args.spm, args.run / "sentencepiece.bpe.model")
+    dev = read_pairs(args.dev)
+    report = score(dev, translate_torch(args.run, [pair.english for pair in dev], beam=1))
+    (args.run / "score.json").write_text(json.dumps(report, ensure_ascii=False) + "\n")
+    print(args.run.name, report["everyday"], report["technical"], flush=True)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -164,9 +212,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pairs", type=Path, nargs="+", required=True)
-    parser.add_argument("--soft", type=Path, nargs="*", default=[])
+    parser.add_argument("--soft", action="store_true", help="learn from FILE.soft.npz too")
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--init", type=Path, help="start from the weights of this model directory")
+    parser.add_argument("--init", type=Path, help="grow this model instead of starting at random")
     parser.add_argument(
         "--shape", required=True, help="encoder-decoder-width-ffn, such as 6-2-512-1536"
     )
@@ -174,7 +222,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--smoothing", type=float, default=0.1)
     parser.add_argument(
-        "--hard", type=float, default=0.3, help="share of the reference beside soft labels"
+        "--hard", type=float, default=0.2, help="share of the reference beside soft labels"
     )
     parser.add_argument(
         "--everyday", type=float, default=3.0, help="times an everyday pair appears per epoch"
@@ -189,26 +237,42 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--call", type=float, default=float("inf"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log", type=int, default=500)
+    parser.add_argument("--dev", type=Path, help="pairs to score at the end")
+    parser.add_argument("--spm", type=Path, help="the tokenizer, for --dev")
     parser.add_argument("--eager", action="store_true", help="do not compile")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args(arguments)
 
 
-def main() -> None:
-    args = parse()
+def begin(args: argparse.Namespace) -> Run:
+    """The run as its last call left it, or a new one."""
     torch.manual_seed(args.seed)
-    torch.set_float32_matmul_precision("high")
     shape = Shape.parse(args.shape, vocabulary=args.vocabulary, dropout=args.dropout)
-    run = Run(shape, args.run, args.device, args.lr)
+    model = grow(load(args.init, "cpu"), shape) if args.init else Transformer(shape)
+    run = Run(model, args.run, args.device, args.lr)
     if run.checkpoint.exists():
         run.resume()
-    elif args.init:
-        run.model.load_state_dict(load(args.init, args.device).state_dict())
-        torch._foreach_copy_(
-            list(run.average.values()), [p.detach() for p in run.parameters.values()]
-        )
-    train(run, Pairs(args.pairs, args.soft), args)
-    run.save()
+    return run
+
+
+def main() -> None:
+    args = parse()
+    if WORLD > 1:
+        if args.device == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group("nccl" if args.device == "cuda" else "gloo")
+    torch.set_float32_matmul_precision("high")
+    run = begin(args)
+    torch.manual_seed(1000 * args.seed + RANK)  # every process drops out other neurons
+    train(run, Pairs(args.pairs, args.soft), args, BEGAN)
+    if WORLD > 1:
+        distributed.destroy_process_group()
+    if RANK == 0:
+        run.publish()
+        if args.dev:
+            score_dev(args)
+        if run.spent_s < args.seconds:
+            run.save()
 
 
 if __name__ == "__main__":

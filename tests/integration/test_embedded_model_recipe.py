@@ -4,13 +4,16 @@ import importlib
 import itertools
 import json
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 RECIPE = Path(__file__).parents[2] / "experiments" / "embedded_model"
-MODULES = ("export", "corpus", "model", "batches", "train", "decode", "evaluate")
+MODULES = (
+    "export", "corpus", "gold", "model", "grow", "batches", "train", "decode", "distill", "evaluate",
+)  # fmt: skip
 PIECES = 400
 
 
@@ -71,11 +74,9 @@ def run(recipe, pairs, tmp_path_factory):
             "--dropout", "0", "--tokens", "1280", "--lr", "2e-3", "--warmup", "30", "--horizon", "40", "--smoothing", "0", "--log", "10",
             "--everyday", "1", "--seconds", "16", "--call", str(seconds - (8 if losses else 0)), "--device", "cpu",
         ])  # fmt: skip
-        shape = recipe.model.Shape.parse(args.shape, vocabulary=args.vocabulary, dropout=0.0)
-        training = recipe.train.Run(shape, args.run, "cpu", args.lr)
-        if training.checkpoint.exists():
-            training.resume()
-        losses.append(recipe.train.train(training, recipe.batches.Pairs(args.pairs), args))
+        training = recipe.train.begin(args)
+        began = time.monotonic()
+        losses.append(recipe.train.train(training, recipe.batches.Pairs(args.pairs), args, began))
         training.save()
     torch.set_num_threads(threads)
     return SimpleNamespace(path=work, losses=losses, steps=training.step, spent_s=training.spent_s)
@@ -104,6 +105,7 @@ def test_exported_rows_use_the_whole_int8_range_and_rebuild_the_weights(recipe, 
 
     recipe.export.export(run.path, run.path / "int8", "int8", "test")
     weights = recipe.export.load_state(run.path / "model.safetensors")
+    weights["model.shared.weight"][recipe.export.PAD] = 0
     with safe_open(run.path / "int8" / "model.safetensors", "np") as stored:
         assert stored.metadata() == {"format": "stt-int8-row", "source": "test"}
         for name, weight in weights.items():
@@ -111,8 +113,81 @@ def test_exported_rows_use_the_whole_int8_range_and_rebuild_the_weights(recipe, 
             if weight.ndim == 2:
                 scale = stored.get_tensor(f"{name}_scale")
                 assert tensor.dtype == np.int8
-                assert (np.abs(tensor.astype(int)).max(axis=1) == 127).all()
+                assert (np.abs(tensor.astype(int)).max(axis=1) == 127)[weight.any(axis=1)].all()
                 assert (np.abs(tensor * scale[:, None] - weight) <= 0.51 * scale[:, None]).all()
+
+
+def test_a_grown_model_computes_what_the_small_one_does_and_can_learn_everywhere(recipe, run):
+    import torch
+
+    small = recipe.model.load(run.path, "cpu")
+    shape = recipe.model.Shape.parse("5-3-128-384", vocabulary=PIECES + 4, dropout=0.0)
+    big = recipe.grow.grow(small, shape)
+    pairs = recipe.batches.Pairs([run.path / "pairs.npz"])
+    batch = pairs.batch([[0, 1, 2], [3, 4]], 0)
+    real = batch["at"] >= 0
+    wanted, hidden = (model(*recipe.batches.sides(batch))[real] for model in (small, big))
+    torch.testing.assert_close(hidden, wanted, rtol=0, atol=1e-5)
+    hidden.square().sum().backward()
+    assert all(layer.fc2.weight.grad.any() for layer in big.encoder.layers)
+    assert all(layer.encoder_attn.out_proj.weight.grad.any() for layer in big.decoder.layers)
+
+
+def test_a_beam_that_changes_its_parent_decodes_as_if_alone(recipe, run):
+    """Beams share one cache; each must see the slots of its own ancestors and no others."""
+    import torch
+
+    torch.manual_seed(3)
+    model, beam, steps = recipe.model.load(run.path, "cpu"), 3, 6
+    source = torch.randint(4, PIECES, (7,))
+    cache = recipe.decode.Cached(model, [source.numpy()], beam, limit=steps)
+    ancestors = torch.zeros(1, 1, beam, steps * beam, dtype=torch.bool)
+    histories = torch.zeros(beam, 0, dtype=torch.long)
+    for at in range(steps):
+        parent = torch.randint(0, beam, (beam,))
+        histories = torch.cat([histories[parent], torch.randint(4, PIECES, (beam, 1))], 1)
+        ancestors = ancestors[:, :, parent]
+        ancestors[0, 0, :, at * beam : (at + 1) * beam] = torch.eye(beam)
+        sides = [
+            (ids, torch.arange(ids.shape[1]).expand_as(ids), torch.ones_like(ids))
+            for ids in (source.expand(beam, -1), histories)
+        ]
+        with torch.inference_mode():
+            found = cache.step(histories[None, :, at], at, ancestors[..., : (at + 1) * beam])[0]
+            alone = (model(*sides)[:, -1] @ model.shared.weight.T).softmax(-1)
+        torch.testing.assert_close(found, alone, rtol=1e-3, atol=1e-5)
+
+
+def test_soft_labels_follow_the_teacher_and_the_reference_stands_in_where_time_ran_out(recipe, run):
+    import torch
+
+    tokens = run.path / "pairs.npz"
+    pairs = recipe.batches.Pairs([tokens])
+    teacher = recipe.model.load(run.path, "cpu")
+    full = recipe.distill.soft_labels([teacher, teacher], pairs, until=float("inf"))
+    right = full["labels"][:, 0] == pairs.target.tokens
+    assert right.mean() > 0.95  # the teacher has learned these pairs
+    assert abs(full["weights"].astype(float).sum(1) - 1).max() < 0.01
+
+    batch = pairs.batch([[0, 1], [2]], 0)
+    real = batch["at"] >= 0
+    nothing = recipe.distill.soft_labels([teacher], pairs, until=0)
+    for scored, hard in ((full, 0.2), (nothing, 1.0)):
+        soft = [torch.from_numpy(scored[name]) for name in ("labels", "weights")]
+        _, weights = recipe.train.targets(batch, soft, hard_share=0.2)
+        assert torch.allclose(weights.sum(-1), real.float(), atol=1e-2)
+        assert torch.allclose(weights[..., 0][real], torch.tensor(hard), atol=1e-2)
+
+
+def test_pairs_made_for_training_repeat_no_held_out_sentence(recipe, pairs, tmp_path):
+    recipe.corpus.write_pairs(pairs, tmp_path / "train.tsv")
+    recipe.corpus.write_pairs(pairs[:20], tmp_path / "dev.tsv")
+    recipe.corpus.write_pairs(pairs[20:30], tmp_path / "test.tsv")
+    gold, extra = recipe.gold.gold(tmp_path)
+    held = recipe.gold.held_out(tmp_path)
+    assert 0 < len(gold) <= 170
+    assert extra
+    assert not [pair for pair in gold + extra if held.overlap(pair)]
 
 
 def test_a_repeat_of_a_held_out_sentence_is_found(recipe):
