@@ -237,7 +237,9 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list
         str(run): f"{p.iloc[0]['translator']} + {p.iloc[0]['tts']}, {p.iloc[0]['pipeline']}"
         for run, p in rows.groupby("run", sort=False)
     }
-    caption = f"{rows['machine'].iloc[0]}; n={_counts(rows)} utterances; {rows['source_name'].iloc[0]}"
+    caption = (
+        f"{rows['machine'].iloc[0]}; n={_counts(rows)} utterances; {rows['source_name'].iloc[0]}"
+    )
     typed = Target(**target)
     for name, draw in (
         ("stage_budget", charts.stage_budget),

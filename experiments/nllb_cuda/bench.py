@@ -13,6 +13,8 @@ import statistics
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ def ours(
     vocabulary=None,
     beam=1,
     n=30,
-    tiling=None,
+    prefetch=None,
 ):
     """One way of ours: ms per sentence (all tokens on the host), first clause, device step."""
     to = torch.bfloat16 if precision != "fp32" else torch.float32
@@ -85,10 +87,11 @@ def ours(
     if kernels != "torch":
         from stt.nllb.pack import Kernels, Tiling
 
-        packed = Kernels(
-            loaded, state, precision == "int8", kernels == "persistent", Tiling(**(tiling or {}))
-        )
-        loaded.decoder, loaded.embedding, loaded.head = [], loaded.embedding.to(to), None
+        tiling = Tiling.of(shape)
+        if prefetch is not None:
+            tiling = replace(tiling, prefetch=prefetch)
+        packed = Kernels(loaded, state, precision == "int8", kernels == "persistent", tiling)
+        loaded.decoder, loaded.embedding, loaded.head = [], None, None
     decoder = decode.Decoder(loaded, state, packed, graph=True)
     torch.cuda.synchronize()
 
@@ -149,13 +152,6 @@ def part_persistent() -> None:
     attempt("600M 32k persistent", lambda: ours(s, vocabulary=32000))
     attempt("600M 32k int8 persistent", lambda: ours(s, precision="int8", vocabulary=32000))
     attempt("600M full int8 persistent", lambda: ours(s, precision="int8"))
-    wide_head = {"head_rows": 16, "head_programs": 4}
-    attempt("600M full persistent, head 16x4", lambda: ours(s, tiling=wide_head))
-    blocks = {"cache_rows": 16}
-    attempt(
-        "600M 32k persistent, blocks of 16",
-        lambda: ours(s, vocabulary=32000, tiling=blocks),
-    )
 
 
 def part_fused() -> None:
@@ -168,19 +164,17 @@ def part_fused() -> None:
     )
 
 
-def part_tilings() -> None:
-    s = weights.SHAPES["3.3B"]
-    for rows, out_rows, ffn_rows, warps in (
-        (8, 32, 16, 8),
-        (4, 16, 4, 4),
-        (4, 32, 8, 4),
-        (16, 64, 16, 8),
+def part_prefetch() -> None:
+    for shape, name, options in (
+        ("600M", "32k bf16", {"vocabulary": 32000}),
+        ("600M", "32k int8", {"vocabulary": 32000, "precision": "int8"}),
+        ("600M", "full bf16", {}),
+        ("600M", "32k beam 4", {"vocabulary": 32000, "beam": 4}),
+        ("3.3B", "32k", {"vocabulary": 32000, "n": 6}),
     ):
-        tiling = {"rows": rows, "out_rows": out_rows, "ffn_rows": ffn_rows, "warps": warps}
-        attempt(
-            f"3.3B 32k fused {rows} {out_rows} {ffn_rows} x{warps}",
-            lambda t=tiling: ours(s, vocabulary=32000, kernels="fused", tiling=t, n=6),
-        )
+        for on in (False, True):
+            work = lambda s=shape, o=options, on=on: ours(weights.SHAPES[s], prefetch=on, **o)  # noqa: E731
+            attempt(f"{shape} {name} prefetch {on}", work)
 
 
 def part_torch() -> None:
@@ -201,16 +195,15 @@ def part_beam() -> None:
 
 def part_large() -> None:
     s = weights.SHAPES["3.3B"]
-    small = {"rows": 8, "out_rows": 32, "ffn_rows": 8}
-    attempt("3.3B 32k persistent", lambda: ours(s, vocabulary=32000, tiling=small, n=10))
-    attempt(
-        "3.3B 32k fused", lambda: ours(s, vocabulary=32000, kernels="fused", tiling=small, n=10)
-    )
+    for kernels in ("persistent", "fused"):
+        attempt(f"3.3B 32k {kernels}", lambda k=kernels: ours(s, vocabulary=32000, kernels=k, n=10))
 
 
 def part_hf() -> None:
+    """transformers' ways, and one of ours in the same process."""
     from transformers import M2M100Config, M2M100ForConditionalGeneration
 
+    attempt("600M full persistent, same process", lambda: ours(weights.SHAPES["600M"]))
     config = M2M100Config(vocab_size=256206, d_model=1024, encoder_layers=12, decoder_layers=12, encoder_ffn_dim=4096,
                           decoder_ffn_dim=4096, encoder_attention_heads=16, decoder_attention_heads=16)  # fmt: skip
     with torch.device("cuda"):
@@ -245,112 +238,21 @@ def part_hf() -> None:
     )
     plain = hf.forward
     hf.forward = torch.compile(plain, dynamic=True)
-    attempt("600M transformers bf16 torch.compile", lambda: generate(4, num_beams=1), 90)
+    attempt("600M transformers bf16 torch.compile", lambda: generate(4, num_beams=1), 110)
+    attempt("600M full persistent, same process again", lambda: ours(weights.SHAPES["600M"]))
+    for row in ROWS[1:-1]:
+        row["times_ours"] = row["ms"] / ROWS[0]["ms"] if "ms" in row else None
+        print(f"{row['name']}: {row['times_ours']} times ours")
 
 
-def part_embedded() -> None:
-    from transformers import AutoTokenizer, M2M100ForConditionalGeneration
-
-    from stt import embedded
-    from stt.nllb.pack import Kernels, Tiling
-
-    folder = ROOT / "stt" / "assets" / "embedded"
-    lines = (ROOT / "stt/assets/speech.tsv").read_text(encoding="utf-8").splitlines()
-    texts = [
-        line.split("\t")[2]
-        for line in lines
-        if line.count("\t") >= 2 and not line.startswith("id\t")
-    ]
-    tokenizer = AutoTokenizer.from_pretrained(folder, src_lang="eng_Latn")
-    language = tokenizer.convert_tokens_to_ids("jpn_Jpan")
-    sources = [tokenizer(text)["input_ids"] for text in texts]
-    stored = embedded.dequantized(embedded.tensors(folder))
-    from transformers import AutoConfig
-
-    hf = M2M100ForConditionalGeneration.from_pretrained(
-        None, config=AutoConfig.from_pretrained(folder), dtype=torch.float32,
-        state_dict={name: torch.from_numpy(t) for name, t in stored.items()},
-    ).eval().cuda()  # fmt: skip
-
-    def reference(source: list[int], beam: int) -> list[int]:
-        with torch.inference_mode():
-            ids = torch.tensor([source], device="cuda")
-            return hf.generate(
-                ids, forced_bos_token_id=language, max_length=256, num_beams=beam, do_sample=False
-            )[0].tolist()[1:]
-
-    greedy = [reference(s, 1) for s in sources]
-    beams = [reference(s, 4) for s in sources[:60]]
-
-    def agreement(precision: str, kernels: str, beam: int) -> dict[str, Any]:
-        to = torch.float32 if precision == "fp32" else torch.bfloat16
-        loaded = weights.read(folder, to, torch.float32 if precision == "int8" else to, "cuda")
-        state = model.State(loaded, beam, 255, to)
-        packed = None
-        if kernels != "torch":
-            packed = Kernels(loaded, state, precision == "int8", kernels == "persistent", Tiling())
-        decoder = decode.Decoder(loaded, state, packed, graph=True)
-        wanted = greedy if beam == 1 else beams
-        times, same, tokens_same, tokens_all = [], 0, 0, 0
-        for source, want in zip(sources, wanted, strict=False):
-            begun = time.perf_counter()
-            got = (
-                list(decoder.greedy(source, language))
-                if beam == 1
-                else decoder.beam(source, language)
-            )
-            times.append((time.perf_counter() - begun) * 1e3)
-            same += got == want
-            tokens_same += sum(a == b for a, b in zip(got, want, strict=False))
-            tokens_all += len(want)
-        out = {"equal": same, "of": len(wanted), "tokens_equal": tokens_same / tokens_all,
-               "ms": statistics.median(times[8:]), "weights": "embedded checkpoint"}  # fmt: skip
-        if beam == 1:
-            out["logit_error"] = logit_error(decoder, loaded, state, packed, sources[0])
-        return out
-
-    def logit_error(decoder: Any, loaded: Any, state: Any, packed: Any, source: list[int]) -> float:
-        """Relative error of the second step's logits against float64 on the CPU."""
-        exact = weights.read(folder, torch.float64, torch.float64, "cpu")
-        wide = model.State(exact, 1, 64, torch.float64)
-        reference = decode.Decoder(exact, wide, None, graph=False)
-        next(iter(reference.records(source, language)))
-        model.layers(exact, wide, 16, decode.bucket_of(len(source), 64))
-        next(iter(decoder.records(source, language)))
-        torch.cuda.synchronize()
-        with torch.inference_mode():
-            decoder._begin(source, language)
-            if packed is None:
-                model.layers(loaded, state, 16, decode.bucket_of(len(source), 255))
-                got = state.logits[0]
-            else:
-                packed.layers(state)
-                x = packed.x.sum(1)[0].double()
-                norm = packed.norm.double().view(2, -1)
-                x = (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt() * norm[0] + norm[1]
-                got = (packed.head.double() * packed.head_scale.double()[:, None]) @ x
-        want = wide.logits[0].double()
-        return float((got.double().cpu() - want).norm() / want.norm())
-
-    for kernels in ("fused", "persistent", "torch"):
-        for precision in ("fp32", "bf16", "int8") if kernels != "torch" else ("fp32", "bf16"):
-            attempt(
-                f"embedded {precision} {kernels} greedy",
-                lambda p=precision, k=kernels: agreement(p, k, 1),
-            )
-    for kernels in ("fused", "persistent"):
-        attempt(f"embedded fp32 {kernels} beam 4", lambda k=kernels: agreement("fp32", k, 4))
-    attempt("embedded bf16 persistent beam 4", lambda: agreement("bf16", "persistent", 4))
-
-
-def main() -> None:
-    part, out = sys.argv[1], Path(sys.argv[2])
+def record(part: str, work: Callable[[], None], out: Path) -> None:
+    """Run one part and keep its rows and facts, whatever happens."""
     torch.manual_seed(time.time_ns() % 2**31)
     facts = {"part": part, "gpu": torch.cuda.get_device_name(), "torch": torch.__version__,
              "read_bytes_s": bandwidth()}  # fmt: skip
     torch.cuda.empty_cache()
     try:
-        globals()[f"part_{part}"]()
+        work()
     finally:
         out.mkdir(parents=True, exist_ok=True)
         (out / f"{part}.json").write_text(json.dumps({**facts, "rows": ROWS}, indent=1) + "\n")
@@ -367,4 +269,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    record(sys.argv[1], globals()[f"part_{sys.argv[1]}"], Path(sys.argv[2]))

@@ -23,10 +23,13 @@ AHEAD = 4
 
 
 class Step(Protocol):
-    """What replaces the PyTorch step: `pack.Kernels`."""
+    """What replaces the PyTorch ops: `pack.Kernels`."""
 
-    def start(self, state: State) -> None:
-        """Take `state.x` as input."""
+    def encode(self, state: State, bucket: int) -> None:
+        """Fill `state.cross` from the first `bucket` source tokens."""
+
+    def begin(self, state: State) -> None:
+        """Forget the last sentence; run the start token and the language through the layers."""
 
     def layers(self, state: State) -> None:
         """Run the decoder layers."""
@@ -53,7 +56,7 @@ class Decoder:
         self, weights: Weights, state: State, kernels: Step | None, graph: bool, ahead: int = AHEAD
     ) -> None:
         self.weights, self.state, self.kernels = weights, state, kernels
-        self.device = weights.embedding.device
+        self.device = state.x.device
         self.cuda = self.device.type == "cuda"
         self.graph = graph and self.cuda
         self.ahead = ahead if self.cuda else 0
@@ -71,8 +74,8 @@ class Decoder:
         for source in sorted({bucket_of(n, self.limit) for n in (*BUCKETS, self.limit)}):
             if source <= self.limit:
                 self._begin([self.weights.shape.end] * source, 0)
-                for at in range(1, self.limit):
-                    if self.kernels is None or at == 1:
+                for at in range(2, self.limit):
+                    if self.kernels is None or at == 2:
                         self._launch(at, source)
         torch.cuda.synchronize()
 
@@ -133,7 +136,7 @@ class Decoder:
             )
         with torch.inference_mode():
             size = self._begin(source, language)
-        launched = 1
+        launched = 2
         for at in range(self.limit):
             with torch.inference_mode():
                 while launched < min(at + 1 + self.ahead, self.limit):
@@ -147,7 +150,7 @@ class Decoder:
             yield self._host[at].tolist()
 
     def _begin(self, source: list[int], language: int) -> int:
-        """Encode, run the start token, take the language; returns the source bucket."""
+        """Encode, take the language and choose the first token; returns the source bucket."""
         size, state = bucket_of(len(source), self.limit), self.state
         self._ids[: len(source)] = torch.tensor(source)
         self._ids[-2], self._ids[-1] = len(source), language
@@ -156,19 +159,23 @@ class Decoder:
         state.forced.copy_(self._ids[-1:], non_blocking=True)
         self._run("begin", size, 0, lambda: self._first(size))
         self._deliver(0)
+        self._deliver(1)
         return size
 
     def _first(self, size: int) -> None:
-        model.encode(self.weights, self.state, size)
-        model.begin(self.weights, self.state)
-        if self.kernels is None:
-            model.layers(self.weights, self.state, bucket_of(1, self.limit), size)
-        else:
-            self.kernels.start(self.state)
-            self.kernels.layers(self.state)
-        model.force(self.weights, self.state)
+        weights, state = self.weights, self.state
         if self.kernels is not None:
-            self.kernels.start(self.state)
+            self.kernels.encode(state, size)
+            self.kernels.begin(state)
+            self.kernels.head_and_select(weights, state)
+            return
+        cache = bucket_of(2, self.limit)
+        model.encode(weights, state, size)
+        model.begin(weights, state)
+        model.layers(weights, state, cache, size)
+        model.force(weights, state)
+        model.layers(weights, state, cache, size)
+        model.select(weights, state)
 
     def _launch(self, at: int, size: int) -> None:
         """Queue the step that chooses target token `at`."""

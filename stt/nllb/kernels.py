@@ -1,17 +1,9 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, untyped-decorator"
-"""Triton kernels of the batch-1 decoder step: what is between two dependencies is one phase.
+"""What the phases of the decoder step are made of: waiting, tiles of rows, layer norm, attention.
 
-A layer has six phases; `_layers` runs one of them (a launch each, "fused") or all of all layers with
-counters in between ("persistent": every program must be resident, so at most one per SM).
-
-    0  layer norm, query, key and value rows      3  cross attention, output projection, residual
-    1  attention of a group of heads, output      4  layer norm, FC1 rows, ReLU
-       projection of the group, residual          5  FC2 of a group of columns, residual
-    2  layer norm, cross query rows
-
-Each phase loads its weights before it waits for its input: memory never idles at a dependency.
-The residual stream is kept as a sum of parts, one per group of columns, in a fixed order: no atomics
-on values, so results do not change from run to run.
+A matrix row belongs to one warp, a head of the caches to one or two, so that sums are shuffles: each
+trip through shared memory costs as much as the arithmetic of a whole tile. The shapes of the tiles
+say so; Triton gives warps to the first dimension that the 16 bytes of each lane leave over.
 """
 
 from __future__ import annotations
@@ -21,44 +13,40 @@ import triton.language as tl  # noqa: TID253
 
 
 @triton.jit
-def _wait(counter, target, PERSISTENT: tl.constexpr, ASM: tl.constexpr):
-    """Spin until `target` tiles have arrived (persistent only)."""
+def _wait(counter, target, PERSISTENT: tl.constexpr):
+    """Spin until `target` programs have arrived (persistent only)."""
     if PERSISTENT:
-        if ASM:
-            # One thread reads; an atomic in its place would make 128 programs queue at one address.
-            tl.inline_asm_elementwise(
-                "{ .reg .pred p; .reg .u32 t; .reg .s32 v; mov.u32 t, %tid.x; setp.ne.u32 p, t, 0;"
-                "@p bra DONE; AGAIN: ld.acquire.gpu.global.s32 v, [$1]; setp.lt.s32 p, v, $2;"
-                "@p bra AGAIN; DONE: mov.u32 $0, 0; }",
-                "=r,l,r",
-                [counter, target],
-                dtype=tl.int32,
-                is_pure=False,
-                pack=1,
-            )
-        else:
-            while tl.atomic_add(counter, 0, sem="acquire", scope="gpu") < target:
-                pass
+        # One thread reads; an atomic in its place would make 128 programs queue at one address.
+        tl.inline_asm_elementwise(
+            "{ .reg .pred p; .reg .u32 t; .reg .s32 v; mov.u32 t, %tid.x; setp.ne.u32 p, t, 0;"
+            "@p bra DONE; AGAIN: ld.acquire.gpu.global.s32 v, [$1]; setp.lt.s32 p, v, $2;"
+            "@p bra AGAIN; DONE: mov.u32 $0, 0; }",
+            "=r,l,r",
+            [counter, target],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )
         tl.debug_barrier()
 
 
 @triton.jit
 def _arrive(counter, PERSISTENT: tl.constexpr):
-    """Publish this program's stores and count its tile."""
+    """Publish this program's stores and count it."""
     if PERSISTENT:
         tl.debug_barrier()
         tl.atomic_add(counter, 1, sem="release", scope="gpu")
 
 
 @triton.jit
-def _prefetch(pointer, n_bytes, ON: tl.constexpr):
-    """Ask for `n_bytes` in L2, one instruction from one thread."""
+def _prefetch(pointer, n_bytes, wanted, ON: tl.constexpr):
+    """Ask for `n_bytes` in L2, one instruction from one thread, if `wanted`."""
     if ON:
         tl.inline_asm_elementwise(
-            "{ .reg .pred p; .reg .u32 t; mov.u32 t, %tid.x; setp.eq.u32 p, t, 0;"
+            "{ .reg .pred p; .reg .u32 t; mov.u32 t, %tid.x; setp.lt.u32 p, t, $3;"
             "@p cp.async.bulk.prefetch.L2.global [$1], $2; mov.u32 $0, 0; }",
-            "=r,l,r",
-            [pointer, n_bytes],
+            "=r,l,r,r",
+            [pointer, n_bytes, wanted.to(tl.int32)],
             dtype=tl.int32,
             is_pure=False,
             pack=1,
@@ -66,205 +54,163 @@ def _prefetch(pointer, n_bytes, ON: tl.constexpr):
 
 
 @triton.jit
-def _tile(pointer, first, ROWS: tl.constexpr, COLS: tl.constexpr):
-    """Rows [first, first + ROWS) of a row-major matrix with COLS columns."""
-    rows = first + tl.arange(0, ROWS)
-    return tl.load(pointer + rows[:, None] * COLS + tl.arange(0, COLS)[None, :])
+def _columns(COLS: tl.constexpr, L: tl.constexpr):
+    """Columns [COLS // L, L] as the lanes of a warp take them."""
+    return tl.arange(0, COLS // L)[:, None] * L + tl.arange(0, L)[None, :]
+
+
+@triton.jit
+def _tile(
+    matrix, vectors, row, end, N, ROWS: tl.constexpr, COLS: tl.constexpr, L: tl.constexpr,
+    NORMED: tl.constexpr,
+):  # fmt: skip
+    """Rows [row, row + ROWS) of a matrix [N, COLS] as [ROWS, COLS // L, L], with bias, scale, W gain.
+
+    L columns are 16 bytes for each lane of a warp: the warps lie along the rows. Zeros from `end` on.
+    """
+    rows = row + tl.arange(0, ROWS)
+    live = row < end
+    here = matrix + rows[:, None, None] * COLS + _columns(COLS, L)[None, :, :]
+    w = tl.load(here, mask=live, other=0)
+    bias = tl.load(vectors + rows, mask=live, other=0.0)
+    scale = tl.load(vectors + N + rows, mask=live, other=0.0)
+    gained = bias
+    if NORMED:
+        gained = tl.load(vectors + 2 * N + rows, mask=live, other=0.0)
+    return w, bias, scale, gained
 
 
 @triton.jit
 def _dot(w, h):
-    return tl.sum(w.to(tl.float32) * h[None, :], axis=1)
+    """Rows of w [ROWS, C, L] times h [C, L]."""
+    return tl.sum(tl.sum(w.to(tl.float32) * h[None, :, :], axis=1), axis=1)
 
 
 @triton.jit
-def _normed(parts, gain, shift, PARTS: tl.constexpr, D: tl.constexpr):
-    """Layer norm of a residual kept as PARTS parts [PARTS, D]; gain and shift [D] are loaded."""
-    cols = tl.arange(0, D)
+def _add(a, b, more_a, more_b):
+    return a + more_a, b + more_b
+
+
+@triton.jit
+def _stream(parts, PARTS: tl.constexpr, D: tl.constexpr, L: tl.constexpr):
+    """The residual stream [D // L, L], the sum of its parts."""
+    cols = _columns(D, L)
     x = tl.load(parts + cols, cache_modifier=".cg")
     for p in tl.static_range(1, PARTS):
         x += tl.load(parts + p * D + cols, cache_modifier=".cg")
-    x -= tl.sum(x, axis=0) / D
-    variance = tl.sum(x * x, axis=0) / D
-    return x * tl.rsqrt(variance + 1e-5) * gain + shift
+    return x
+
+
+@triton.jit
+def _moments(x, D: tl.constexpr):
+    """Mean and reciprocal deviation of x [D // L, L]."""
+    x = tl.reshape(x, [D])
+    total, square = tl.reduce((x, x * x), 0, _add)
+    mean = total / D
+    return mean, tl.rsqrt(tl.maximum(square / D - mean * mean, 0.0) + 1e-5)
+
+
+@triton.jit
+def _normed(parts, gain, shift, PARTS: tl.constexpr, D: tl.constexpr, L: tl.constexpr):
+    """Layer norm [D // L, L] of a residual; gain and shift [D] are in memory."""
+    cols = _columns(D, L)
+    gain, shift = tl.load(gain + cols), tl.load(shift + cols)
+    x = _stream(parts, PARTS, D, L)
+    mean, deviation = _moments(x, D)
+    return (x - mean) * deviation * gain + shift
+
+
+@triton.jit
+def _positions(start, BT: tl.constexpr, TL: tl.constexpr, TW: tl.constexpr):
+    """Positions [TL, 1, TW, BT // TL // TW] of a block of the cache: TL in a warp, in TW warps."""
+    return (
+        start
+        + tl.arange(0, TL)[:, None, None, None]
+        + tl.arange(0, TW)[None, None, :, None] * TL
+        + tl.arange(0, BT // TL // TW)[None, None, None, :] * (TL * TW)
+    )
+
+
+@triton.jit
+def _cached(
+    cache, at, low, high, table, beam, STRIDE: tl.constexpr, TABLE: tl.constexpr, GW: tl.constexpr,
+    DH: tl.constexpr,
+):  # fmt: skip
+    """Rows [TL, heads, TW, TB, DH] of a cache at positions `at` [TL, 1, TW, TB] in [low, high)."""
+    at = at[:, :, :, :, None]
+    known = (at >= low) & (at < high)
+    row = at * STRIDE + beam
+    if TABLE:
+        row = at * STRIDE + tl.load(table + at, mask=known, other=0, cache_modifier=".cg").to(
+            tl.int32
+        )
+    cols = tl.arange(0, GW // DH)[None, :, None, None, None] * DH + tl.arange(0, DH)
+    return tl.load(cache + row * GW + cols, mask=known, other=0.0, cache_modifier=".cg")
+
+
+@triton.jit
+def _block(q, k, v, known, top, total, out):
+    """One block of keys and values into the running softmax of each head's warps.
+
+    k, v [TL, heads, TW, TB, DH]; top and total [heads, TW]; out [heads, TW, DH]. No warp asks another.
+    """
+    s = tl.sum(k.to(tl.float32) * q, axis=4)
+    s = tl.where(known, s, -1e30)
+    now = tl.maximum(top, tl.max(tl.max(s, axis=3), axis=0))
+    share = tl.where(known, tl.exp(s - now[None, :, :, None]), 0.0)
+    old = tl.exp(top - now)
+    total = total * old + tl.sum(tl.sum(share, axis=3), axis=0)
+    value = tl.sum(tl.sum(v.to(tl.float32) * share[:, :, :, :, None], axis=3), axis=0)
+    return now, total, out * old[:, :, None] + value
+
+
+@triton.jit
+def _join(top, total, out, top_2, total_2, out_2):
+    """Two softmaxes over different positions as one."""
+    now = tl.maximum(top, top_2)
+    old, old_2 = tl.exp(top - now), tl.exp(top_2 - now)
+    return now, total * old + total_2 * old_2, out * old + out_2 * old_2
 
 
 @triton.jit
 def _attend(
-    q_ptr, k_ptr, v_ptr, length, table, beam,
-    STRIDE: tl.constexpr, TABLE: tl.constexpr, GW: tl.constexpr, DH: tl.constexpr,
-    SCALE: tl.constexpr, BT: tl.constexpr,
+    q_ptr, k_ptr, v_ptr, k, v, known, length, table, beam,
+    SELF: tl.constexpr, STRIDE: tl.constexpr, TABLE: tl.constexpr, GW: tl.constexpr,
+    DH: tl.constexpr, SCALE: tl.constexpr, BT: tl.constexpr, TL: tl.constexpr, TW: tl.constexpr,
 ):  # fmt: skip
-    """Attention [GW] of one query group over `length` cached rows, in blocks of BT, online softmax."""
-    HPG: tl.constexpr = GW // DH
-    cols = tl.arange(0, GW)
-    q = tl.load(q_ptr + cols, cache_modifier=".cg") * SCALE
-    top = tl.full([HPG], -1e30, tl.float32)
-    total = tl.zeros([HPG], tl.float32)
-    out = tl.zeros([HPG, DH], tl.float32)
-    for start in range(0, length, BT):
-        at = start + tl.arange(0, BT)
-        known = at < length
-        row = at * STRIDE + beam
-        if TABLE:
-            row = at * STRIDE + tl.load(table + at, mask=known, other=0, cache_modifier=".cg").to(
-                tl.int32
-            )
-        place = row[:, None] * GW + cols[None, :]
-        k = tl.load(k_ptr + place, mask=known[:, None], other=0.0, cache_modifier=".cg")
-        v = tl.load(v_ptr + place, mask=known[:, None], other=0.0, cache_modifier=".cg")
-        s = tl.sum(tl.reshape(k.to(tl.float32) * q[None, :], [BT, HPG, DH]), axis=2)
-        s = tl.where(known[:, None], s, -1e30)
-        now = tl.maximum(top, tl.max(s, axis=0))
-        share = tl.where(known[:, None], tl.exp(s - now[None, :]), 0.0)
-        old = tl.exp(top - now)
-        total = total * old + tl.sum(share, axis=0)
-        v3 = tl.reshape(v.to(tl.float32), [BT, HPG, DH])
-        out = out * old[:, None] + tl.sum(v3 * share[:, :, None], axis=0)
-        top = now
-    return tl.reshape(out / total[:, None], [GW])
+    """Attention [heads, DH] of one query over `length` positions, BT at a time.
+
+    k and v are the first block, loaded as far as it was `known` before the newest row came.
+    """
+    HEADS: tl.constexpr = GW // DH
+    q = tl.load(q_ptr + _columns(GW, DH), cache_modifier=".cg") * SCALE
+    q = q[None, :, None, None, :]
+    at = _positions(0, BT, TL, TW)
+    if SELF:
+        new = (at >= known) & (at < length)
+        new = new[:, :, :, :, None]
+        k = tl.where(new, _cached(k_ptr, at, known, length, table, beam, STRIDE, TABLE, GW, DH), k)
+        v = tl.where(new, _cached(v_ptr, at, known, length, table, beam, STRIDE, TABLE, GW, DH), v)
+    top = tl.full([HEADS, TW], -1e30, tl.float32)
+    total = tl.zeros([HEADS, TW], tl.float32)
+    out = tl.zeros([HEADS, TW, DH], tl.float32)
+    top, total, out = _block(q, k, v, at < length, top, total, out)
+    for start in range(BT, length, BT):
+        at = _positions(start, BT, TL, TW)
+        k = _cached(k_ptr, at, 0, length, table, beam, STRIDE, TABLE, GW, DH)
+        v = _cached(v_ptr, at, 0, length, table, beam, STRIDE, TABLE, GW, DH)
+        top, total, out = _block(q, k, v, at < length, top, total, out)
+    top = tl.broadcast_to(top[:, :, None], out.shape)
+    total = tl.broadcast_to(total[:, :, None], out.shape)
+    top, total, out = tl.reduce((top, total, out), 1, _join)
+    return out / total
 
 
 @triton.jit
 def _residual(before, rows, group, PARTS: tl.constexpr, D: tl.constexpr):
     """The residual at `rows` for column group 0, which carries it on; zero for the others."""
-    mine = (rows >= 0) & (group == 0)
+    mine = (rows < D) & (group == 0)
     x = tl.load(before + rows, mask=mine, other=0.0, cache_modifier=".cg")
     for p in tl.static_range(1, PARTS):
         x += tl.load(before + p * D + rows, mask=mine, other=0.0, cache_modifier=".cg")
     return x
-
-
-@triton.jit
-def layers_kernel(
-    matrices, vectors, keys, cross, x, self_parts, cross_parts, q_buf, hidden, counters,
-    step, length, table, done, layer_first, layer_last,
-    M_LAYER, V_LAYER,
-    B: tl.constexpr, D: tl.constexpr, F: tl.constexpr, DH: tl.constexpr, T: tl.constexpr,
-    GW: tl.constexpr, GF: tl.constexpr, BM: tl.constexpr, BO: tl.constexpr, B1: tl.constexpr,
-    BT: tl.constexpr, SCALE: tl.constexpr, PHASE: tl.constexpr, ASM: tl.constexpr,
-    CACHE_BYTES: tl.constexpr,
-):  # fmt: skip
-    """Phases of decoder layers [layer_first, layer_last): one (PHASE 0-5) or all (PHASE -1).
-
-    x holds FC2's parts [B, F // GF, D] and starts as the embedding (other parts zero).
-    """
-    if tl.load(done) != 0:
-        return
-    ALL: tl.constexpr = PHASE < 0
-    G: tl.constexpr = D // GW
-    PF: tl.constexpr = F // GF
-    NQ: tl.constexpr = D // BM
-    NO: tl.constexpr = G * (D // BO)
-    N1: tl.constexpr = F // B1
-    N2: tl.constexpr = PF * (D // BO)
-    pid = tl.program_id(0)
-    programs = tl.num_programs(0)
-    t = tl.load(step).to(tl.int32)
-    n_source = tl.load(length).to(tl.int32)
-    cols = tl.arange(0, D)
-    for layer in range(layer_first, layer_last):
-        m = matrices + layer * M_LAYER
-        v = vectors + layer * V_LAYER
-        k_cache = keys + layer * 2 * G * T * B * GW
-        v_cache = k_cache + G * T * B * GW
-        k_cross = cross + layer * 2 * G * T * GW
-        v_cross = k_cross + G * T * GW
-        count = counters + layer * 96
-        w_out, w_cq = m + 3 * D * D, m + 4 * D * D
-        w_co, w_1, w_2 = m + 5 * D * D, m + 6 * D * D, m + 6 * D * D + F * D
-        # vectors: 3 norms [gain, shift], then (bias, scale) of qkv, out, cq, co, fc1, fc2
-        s_qkv, s_out, s_cq, s_co = v + 6 * D, v + 12 * D, v + 14 * D, v + 16 * D
-        s_1, s_2 = v + 18 * D, v + 18 * D + 2 * F
-        if ALL or PHASE == 0:
-            for i in range(pid, NQ, programs):
-                wq = _tile(m, i * BM, BM, D)
-                wk = _tile(m, D + i * BM, BM, D)
-                wv = _tile(m, 2 * D + i * BM, BM, D)
-                rows = i * BM + tl.arange(0, BM)
-                gain, shift = tl.load(v + cols), tl.load(v + D + cols)
-                bq, sq = tl.load(s_qkv + rows), tl.load(s_qkv + 3 * D + rows)
-                bk, sk = tl.load(s_qkv + D + rows), tl.load(s_qkv + 4 * D + rows)
-                bv, sv = tl.load(s_qkv + 2 * D + rows), tl.load(s_qkv + 5 * D + rows)
-                group = i * BM // GW
-                _prefetch(k_cache + group * T * B * GW, (t + 1) * B * GW * CACHE_BYTES, ASM)
-                _prefetch(v_cache + group * T * B * GW, (t + 1) * B * GW * CACHE_BYTES, ASM)
-                if layer > layer_first:
-                    _wait(count - 96 + 80, N2, ALL, ASM)
-                for b in tl.static_range(B):
-                    h = _normed(x + b * PF * D, gain, shift, PF, D)
-                    tl.store(q_buf + b * D + rows, _dot(wq, h) * sq + bq)
-                    place = ((group * T + t) * B + b) * GW + rows - group * GW
-                    tl.store(k_cache + place, (_dot(wk, h) * sk + bk).to(keys.dtype.element_ty))
-                    tl.store(v_cache + place, (_dot(wv, h) * sv + bv).to(keys.dtype.element_ty))
-                _arrive(count + group, ALL)
-        if ALL or PHASE == 1:
-            for j in range(pid, NO * B, programs):
-                i, b = j % NO, j // NO
-                group = i // (D // BO)
-                rows = i % (D // BO) * BO + tl.arange(0, BO)
-                w = _tile(w_out + group * D * GW, i % (D // BO) * BO, BO, GW)
-                bias, scale = tl.load(s_out + rows), tl.load(s_out + D + rows)
-                bias = tl.where(group == 0, bias, 0.0)
-                _wait(count + group, NQ // G, ALL, ASM)
-                bias += _residual(x + b * PF * D, rows, group, PF, D)
-                y = _attend(q_buf + b * D + group * GW, k_cache + group * T * B * GW,
-                            v_cache + group * T * B * GW, t + 1, table + b * T, b,
-                            B, B > 1, GW, DH, SCALE, BT)  # fmt: skip
-                tl.store(self_parts + (b * G + group) * D + rows, _dot(w, y) * scale + bias)
-                _arrive(count + 16, ALL)
-        if ALL or PHASE == 2:
-            for i in range(pid, NQ, programs):
-                w = _tile(w_cq, i * BM, BM, D)
-                rows = i * BM + tl.arange(0, BM)
-                gain, shift = tl.load(v + 2 * D + cols), tl.load(v + 3 * D + cols)
-                bias, scale = tl.load(s_cq + rows), tl.load(s_cq + D + rows)
-                group = i * BM // GW
-                _prefetch(k_cross + group * T * GW, n_source * GW * CACHE_BYTES, ASM)
-                _prefetch(v_cross + group * T * GW, n_source * GW * CACHE_BYTES, ASM)
-                _wait(count + 16, NO * B, ALL, ASM)
-                for b in tl.static_range(B):
-                    h = _normed(self_parts + b * G * D, gain, shift, G, D)
-                    tl.store(q_buf + b * D + rows, _dot(w, h) * scale + bias)
-                _arrive(count + 32 + group, ALL)
-        if ALL or PHASE == 3:
-            for j in range(pid, NO * B, programs):
-                i, b = j % NO, j // NO
-                group = i // (D // BO)
-                rows = i % (D // BO) * BO + tl.arange(0, BO)
-                w = _tile(w_co + group * D * GW, i % (D // BO) * BO, BO, GW)
-                bias, scale = tl.load(s_co + rows), tl.load(s_co + D + rows)
-                bias = tl.where(group == 0, bias, 0.0)
-                _wait(count + 32 + group, NQ // G, ALL, ASM)
-                bias += _residual(self_parts + b * G * D, rows, group, G, D)
-                y = _attend(q_buf + b * D + group * GW, k_cross + group * T * GW,
-                            v_cross + group * T * GW, n_source, table, 0,
-                            1, False, GW, DH, SCALE, BT)  # fmt: skip
-                tl.store(cross_parts + (b * G + group) * D + rows, _dot(w, y) * scale + bias)
-                _arrive(count + 48, ALL)
-        if ALL or PHASE == 4:
-            for i in range(pid, N1, programs):
-                w = _tile(w_1, i * B1, B1, D)
-                rows = i * B1 + tl.arange(0, B1)
-                gain, shift = tl.load(v + 4 * D + cols), tl.load(v + 5 * D + cols)
-                bias, scale = tl.load(s_1 + rows), tl.load(s_1 + F + rows)
-                _wait(count + 48, NO * B, ALL, ASM)
-                for b in tl.static_range(B):
-                    h = _normed(cross_parts + b * G * D, gain, shift, G, D)
-                    tl.store(hidden + b * F + rows, tl.maximum(_dot(w, h) * scale + bias, 0.0))
-                _arrive(count + 64 + i * B1 // GF, ALL)
-        if ALL or PHASE == 5:
-            for i in range(pid, N2, programs):
-                group = i // (D // BO)
-                rows = i % (D // BO) * BO + tl.arange(0, BO)
-                w = _tile(w_2 + group * D * GF, i % (D // BO) * BO, BO, GF)
-                bias, scale = tl.load(s_2 + rows), tl.load(s_2 + D + rows)
-                bias = tl.where(group == 0, bias, 0.0)
-                _wait(count + 64 + group, N1 // PF, ALL, ASM)
-                here = hidden + group * GF + tl.arange(0, GF)
-                for b in tl.static_range(B):
-                    y = tl.load(here + b * F, cache_modifier=".cg")
-                    before = _residual(cross_parts + b * G * D, rows, group, G, D)
-                    place = x + (b * PF + group) * D + rows
-                    tl.store(place, _dot(w, y) * scale + bias + before)
-                _arrive(count + 80, ALL)

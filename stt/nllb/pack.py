@@ -1,7 +1,8 @@
 """The decoder's weights as the kernels read them, and the launches of one step.
 
 All matrices of a layer lie in one row (`matrices`), all its vectors in another (`vectors`), each
-matrix row with a scale (1 unless int8). Output projections are stored by column group.
+matrix row with a scale (1 unless int8). Output projections are stored by column group. What a layer
+norm adds to its matrix is in the vectors.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import triton  # noqa: TID253
 from torch import Tensor  # noqa: TID253
 
 from stt.errors import EngineUnavailable
-from stt.nllb import kernels, selection
+from stt.nllb import encoder, layers, selection
 from stt.nllb.model import State
-from stt.nllb.weights import DecoderLayer, Norm, Weights, quantize
+from stt.nllb.weights import DecoderLayer, Linear, Norm, Shape, Weights, quantize
 
 PHASES = 6
 CHUNK = 2048
@@ -31,6 +32,7 @@ class Tiling:
         rows, out_rows, ffn_rows: matrix rows of a tile in phases 0 and 2, in 1, 3 and 5, in 4.
         head_rows, head_warps, head_programs: of the output head; programs per multiprocessor.
         cache_rows: cached positions that attention takes at a time.
+        prefetch: ask for the rows of later phases in L2 (persistent only).
     """
 
     rows: int = 8
@@ -41,6 +43,12 @@ class Tiling:
     head_warps: int = 4
     head_programs: int = 8
     cache_rows: int = 32
+    prefetch: bool = True
+
+    @classmethod
+    def of(cls, shape: Shape) -> Tiling:
+        """The fastest tried for a shape; memory is never idle under a wide model."""
+        return cls() if shape.d_model <= 1024 else cls(rows=4, ffn_rows=8, prefetch=False)
 
 
 class Kernels:
@@ -78,22 +86,25 @@ class Kernels:
         )
         self.norm = torch.cat([t.float() for t in weights.decoder_norm])
         beam = state.beam
-        self.x = torch.zeros(beam, self.parts, d, device=device)
-        self.self_parts = torch.zeros(beam, groups, d, device=device)
-        self.cross_parts = torch.zeros(beam, groups, d, device=device)
-        self.q = torch.zeros(beam, d, device=device)
-        self.hidden = torch.zeros(beam, ffn, device=device)
+        # Row 0 is the start token's, the others the beams'; a sentence starts with rows 0 and 1.
+        self.rows = torch.zeros(1 + beam, self.parts, d, device=device)
+        self.x = self.rows[1:]
+        wide = max(beam, 2)
+        self.self_parts = torch.zeros(wide, groups, d, device=device)
+        self.cross_parts = torch.zeros(wide, groups, d, device=device)
+        self.q = torch.zeros(wide, d, device=device)
+        self.hidden = torch.zeros(wide, ffn, device=device)
         size = triton.next_power_of_2(shape.decoder_layers * 96)
         self.counters = torch.zeros(size, dtype=torch.int32, device=device)
         rows = self.head.shape[0]
-        processors = 1  # the interpreter runs programs one after the other
+        processors = 128
         if device.type == "cuda":
             processors = torch.cuda.get_device_properties(device).multi_processor_count
         self.head_grid = min(triton.cdiv(rows, tiling.head_rows), processors * tiling.head_programs)
         self.best_value = torch.zeros(self.head_grid, device=device)
         self.best_row = torch.zeros(self.head_grid, dtype=torch.int32, device=device)
-        wide = torch.bfloat16 if self.matrices.dtype != torch.float32 else torch.float32
-        self.h = torch.zeros(16, d, dtype=wide, device=device)
+        dtype = torch.bfloat16 if self.matrices.dtype != torch.float32 else torch.float32
+        self.h = torch.zeros(16, d, dtype=dtype, device=device)
         k = state.candidates
         self.chunks = triton.cdiv(rows, CHUNK)
         self.values = torch.zeros(beam, self.chunks, k, device=device)
@@ -102,24 +113,22 @@ class Kernels:
         self.sums = torch.zeros(beam, self.chunks, device=device)
         self.chosen = torch.zeros(beam, 2, dtype=torch.long, device=device)
         self.moved = torch.zeros_like(state.table)
-        self.tiles = {
-            0: d // tiling.rows,
-            1: beam * groups * d // tiling.out_rows,
-            2: d // tiling.rows,
-            3: beam * groups * d // tiling.out_rows,
-            4: ffn // tiling.ffn_rows,
-            5: self.parts * d // tiling.out_rows,
-        }
         # Programs that wait for each other must all be resident: at most one per multiprocessor.
-        self.programs = min(2 ** (processors.bit_length() - 1), max(self.tiles.values()))
+        self.programs = 2 ** (processors.bit_length() - 1)
+        width, item = d // shape.heads, self.matrices.element_size()
+        lanes, warps = 512 // width // state.keys.element_size(), tiling.warps * width // group
+        spread = {"TL": max(lanes, 1), "TW": max(warps, 1)}
+        self.lanes = min(512 // item, d)
         self.constants: dict[str, Any] = {
             "M_LAYER": self.matrices.shape[1], "V_LAYER": self.vectors.shape[1],
-            "B": beam, "D": d, "F": ffn, "DH": d // shape.heads, "T": state.tokens,
-            "GW": group, "GF": ffn_group, "BM": tiling.rows, "BO": tiling.out_rows,
-            "B1": tiling.ffn_rows, "BT": tiling.cache_rows, "SCALE": (d // shape.heads) ** -0.5,
-            "ASM": device.type == "cuda", "CACHE_BYTES": state.keys.element_size(),
+            "BEAMS": beam, "D": d, "F": ffn, "DH": width, "T": state.tokens, "GW": group,
+            "GF": ffn_group, "BM": tiling.rows, "BO": tiling.out_rows, "B1": tiling.ffn_rows,
+            "BT": max(tiling.cache_rows, spread["TL"] * spread["TW"]), **spread,
+            "AHEAD": persistent and tiling.prefetch, "L": self.lanes, "SCALE": width**-0.5, "CACHE_BYTES": state.keys.element_size(),
             "num_warps": tiling.warps, "num_stages": 1,
         }  # fmt: skip
+        self.encoder = encoder.Encoder(weights, state, self.embedding, self.embedding_scale)
+        self.positions, self.ids, self.shape = weights.positions, weights.ids, shape
 
     def _matrix(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         if self.int8:
@@ -129,19 +138,23 @@ class Kernels:
     def _layer(self, layer: DecoderLayer, group: int, ffn_group: int) -> tuple[Tensor, Tensor]:
         matrices, vectors = [], []
         norms: tuple[Norm, ...] = (layer.attention_norm, layer.cross_norm, layer.ffn_norm)
-        for norm in norms:
-            vectors += [norm.gain.float(), norm.shift.float()]
-        columns = (0, group, 0, group, 0, ffn_group)
-        for linear, width in zip(
-            (layer.qkv, layer.out, layer.cross_q, layer.cross_out, layer.fc1, layer.fc2),
-            columns,
-            strict=True,
-        ):
+        vectors += [norm.gain.float() for norm in norms]
+        qkv, cross, ffn = norms
+        plan: tuple[tuple[Linear, Norm | None, int], ...] = (
+            (layer.qkv, qkv, 0), (layer.out, None, group), (layer.cross_q, cross, 0),
+            (layer.cross_out, None, group), (layer.fc1, ffn, 0), (layer.fc2, None, ffn_group),
+        )  # fmt: skip
+        for linear, norm, width in plan:
             values, scale = self._matrix(linear.weight)
+            bias, gained = linear.bias.float(), None
+            if norm:
+                # W (gain x) and W shift: the kernels apply the norm after the matrix.
+                wide = values.float() * scale[:, None]
+                bias, gained = bias + wide @ norm.shift.float(), wide @ norm.gain.float()
             if width:  # [out, groups * width] -> [groups, out, width]
                 values = values.unflatten(1, (-1, width)).transpose(0, 1)
             matrices.append(values.reshape(-1))
-            vectors += [linear.bias.float(), scale]
+            vectors += [bias, scale] if gained is None else [bias, scale, gained]
         return torch.cat(matrices), torch.cat(vectors)
 
     @property
@@ -150,28 +163,58 @@ class Kernels:
         layers = 1 if self.persistent else PHASES * self.layer_count
         return layers + (2 if self.x.shape[0] == 1 else 4)
 
-    def start(self, state: State) -> None:
-        """Take the embedding that `state.x` holds as the input of the next step."""
-        self.x.zero_()
-        self.x[:, 0] = state.x
-        self.counters.zero_()
+    def encode(self, state: State, bucket: int) -> None:
+        """Fill `state.cross` from the first `bucket` source tokens."""
+        self.encoder(state, bucket)
+
+    def begin(self, state: State) -> None:
+        """Forget the last sentence; the start token and `state.forced` go through the layers together."""
+        selection.begin_kernel[(1,)](
+            state.forced, self.embedding, self.embedding_scale, self.positions, self.rows,
+            state.record, state.step, state.done, self.counters, state.table, state.scores,
+            self.shape.start, self.shape.pad, COUNTERS=self.counters.numel(), K=state.candidates,
+            B=state.beam, T=state.tokens, T2=triton.next_power_of_2(state.tokens),
+            EMBED=self.shape.embedding_scale, D=self.shape.d_model, PARTS=self.parts,
+        )  # fmt: skip
+        self._layers(state, self.rows, 2, first=True)
+        if state.beam > 1:
+            self.rows[2:] = self.rows[1]
 
     def layers(self, state: State) -> None:
-        """All decoder layers on `self.x`."""
+        """All decoder layers on the input of the next step."""
+        self._layers(state, self.x, state.beam, first=False)
+
+    def _layers(self, state: State, x: Tensor, rows: int, first: bool) -> None:
+        d, ffn, tiling = self.shape.d_model, self.shape.ffn, self.tiling
+        out = self.self_parts.shape[1] * d // tiling.out_rows
+        tiles = (
+            d // tiling.rows,
+            rows * out,
+            ffn // tiling.ffn_rows,
+            self.parts * d // tiling.out_rows,
+        )
+        each = [1] * 4
+        if self.persistent:
+            each = [triton.next_power_of_2(triton.cdiv(n, self.programs)) for n in tiles]
+        grids = [n // k for n, k in zip(tiles, each, strict=True)]
         arguments = (
-            self.matrices, self.vectors, state.keys, state.cross, self.x, self.self_parts,
+            self.matrices, self.vectors, state.keys, state.cross, x, self.self_parts,
             self.cross_parts, self.q, self.hidden, self.counters, state.step, state.length,
             state.table, state.done,
         )  # fmt: skip
+        constants = {
+            **self.constants, "B": rows, "FIRST": first,
+            "PQ": each[0], "PO": each[1], "P1": each[2], "P2": each[3],
+        }  # fmt: skip
         if self.persistent:
-            kernels.layers_kernel[(self.programs,)](
-                *arguments, 0, self.layer_count, PHASE=-1, **self.constants
+            layers.layers_kernel[(max(grids),)](
+                *arguments, 0, self.layer_count, PHASE=-1, **constants
             )
             return
         for layer in range(self.layer_count):
-            for phase in range(PHASES):
-                kernels.layers_kernel[(self.tiles[phase],)](
-                    *arguments, layer, layer + 1, PHASE=phase, **self.constants
+            for phase, kind in enumerate((0, 1, 0, 1, 2, 3)):
+                layers.layers_kernel[(grids[kind],)](
+                    *arguments, layer, layer + 1, PHASE=phase, **constants
                 )
 
     def head_and_select(self, weights: Weights, state: State) -> None:
@@ -188,7 +231,7 @@ class Kernels:
             selection.head_kernel[(self.head_grid,)](
                 self.x, self.norm, self.head, self.head_scale, self.best_value, self.best_row,
                 state.done, rows, D=d, PARTS=self.parts, BV=tiling.head_rows,
-                num_warps=tiling.head_warps,
+                L=self.lanes, num_warps=tiling.head_warps,
             )  # fmt: skip
             selection.choose_kernel[(1,)](
                 self.best_value, self.best_row, *table, state.record, state.step, state.done,
@@ -197,7 +240,9 @@ class Kernels:
             )  # fmt: skip
             return
         k, slots = state.candidates, self.chunks * state.candidates
-        selection.norm_kernel[(state.beam,)](self.x, self.norm, self.h, D=d, PARTS=self.parts)
+        selection.norm_kernel[(state.beam,)](
+            self.x, self.norm, self.h, D=d, PARTS=self.parts, L=self.lanes
+        )
         selection.logits_kernel[(triton.cdiv(rows, 64),)](
             self.h, self.head, self.head_scale, state.logits, rows, B=state.beam, D=d, BV=64,
             BK=min(128, d), num_warps=4, num_stages=4,

@@ -1,48 +1,12 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, untyped-decorator"
-"""Triton kernels from the layers' output to the next input: head, argmax or beams, embedding."""
+"""Triton kernels around the layers: a sentence's start, output head, argmax or beams, embedding."""
 
 from __future__ import annotations
 
 import triton  # noqa: TID253
 import triton.language as tl  # noqa: TID253
 
-from stt.nllb.kernels import _dot, _normed
-
-
-@triton.jit
-def head_kernel(
-    x, norm, head, scales, best_value, best_row, done, V,
-    D: tl.constexpr, PARTS: tl.constexpr, BV: tl.constexpr,
-):  # fmt: skip
-    """Final norm, output rows and the running argmax of each program (greedy)."""
-    if tl.load(done) != 0:
-        return
-    pid = tl.program_id(0)
-    programs = tl.num_programs(0)
-    slot = tl.arange(0, BV)
-    cols = tl.arange(0, D)
-    tiles = tl.cdiv(V, BV)
-    rows = pid * BV + slot
-    here = head + rows.to(tl.int64)[:, None] * D + cols[None, :]
-    w = tl.load(here, mask=(rows < V)[:, None], other=0)
-    h = _normed(x, tl.load(norm + cols), tl.load(norm + D + cols), PARTS, D)
-    value = tl.full([BV], float("-inf"), tl.float32)
-    row = tl.zeros([BV], tl.int32)
-    for i in range(pid, tiles, programs):
-        # The next tile is on its way while this one is multiplied.
-        ahead = (i + programs) * BV + slot
-        there = head + ahead.to(tl.int64)[:, None] * D + cols[None, :]
-        w_next = tl.load(there, mask=(ahead < V)[:, None], other=0)
-        rows = i * BV + slot
-        y = _dot(w, h) * tl.load(scales + rows, mask=rows < V, other=0.0)
-        y = tl.where(y == y, y, float("inf"))  # NaN must win, and be seen
-        y = tl.where(rows < V, y, float("-inf"))
-        row = tl.where(y > value, rows, row)
-        value = tl.maximum(value, y)
-        w = w_next
-    top = tl.max(value, axis=0)
-    tl.store(best_value + pid, top)
-    tl.store(best_row + pid, tl.min(tl.where(value == top, row, 2147483647), axis=0))
+from stt.nllb.kernels import _columns, _dot, _normed
 
 
 @triton.jit
@@ -56,6 +20,67 @@ def _next(token, b, position, embedding, scales, positions, x, pad, EMBED: tl.co
     tl.store(x + b * PARTS * D + cols, row)
     for p in tl.static_range(1, PARTS):
         tl.store(x + (b * PARTS + p) * D + cols, tl.zeros([D], tl.float32))
+
+
+@triton.jit
+def begin_kernel(
+    forced, embedding, scales, positions, rows, record, step, done, counters, table, scores, start,
+    pad, COUNTERS: tl.constexpr, K: tl.constexpr, B: tl.constexpr, T: tl.constexpr,
+    T2: tl.constexpr, EMBED: tl.constexpr, D: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Forget the last sentence; rows 0 and 1 become the start token and the forced language.
+
+    Beams share these two positions: row 0 of the cache.
+    """
+    at = tl.arange(0, COUNTERS)
+    tl.store(counters + at, tl.zeros([COUNTERS], tl.int32))
+    past = tl.arange(0, T2)
+    for b in tl.static_range(B):
+        tl.store(table + b * T + past, tl.where(past < 2, 0, b).to(tl.int64), mask=past < T)
+        tl.store(scores + b, 0.0 if b == 0 else -1e9)
+    token = tl.load(forced)
+    for j in tl.static_range(K):
+        tl.store(record + j * 3, token.to(tl.float32))
+    tl.store(step, 1)
+    tl.store(done, 0)
+    _next(start, 0, 0, embedding, scales, positions, rows, pad, EMBED, D, PARTS)
+    _next(token, 1, 1, embedding, scales, positions, rows, pad, EMBED, D, PARTS)
+
+
+@triton.jit
+def head_kernel(
+    x, norm, head, scales, best_value, best_row, done, V,
+    D: tl.constexpr, PARTS: tl.constexpr, BV: tl.constexpr, L: tl.constexpr,
+):  # fmt: skip
+    """Final norm, output rows and the running argmax of each program (greedy)."""
+    if tl.load(done) != 0:
+        return
+    pid = tl.program_id(0)
+    programs = tl.num_programs(0)
+    slot = tl.arange(0, BV)
+    cols = _columns(D, L)[None, :, :]
+    tiles = tl.cdiv(V, BV)
+    rows = pid * BV + slot
+    here = head + rows.to(tl.int64)[:, None, None] * D + cols
+    w = tl.load(here, mask=(rows < V)[:, None, None], other=0)
+    h = _normed(x, norm, norm + D, PARTS, D, L)
+    value = tl.full([BV], float("-inf"), tl.float32)
+    row = tl.zeros([BV], tl.int32)
+    for i in range(pid, tiles, programs):
+        # The next tile is on its way while this one is multiplied.
+        ahead = (i + programs) * BV + slot
+        there = head + ahead.to(tl.int64)[:, None, None] * D + cols
+        w_next = tl.load(there, mask=(ahead < V)[:, None, None], other=0)
+        rows = i * BV + slot
+        y = _dot(w, h) * tl.load(scales + rows, mask=rows < V, other=0.0)
+        y = tl.where(y == y, y, float("inf"))  # NaN must win, and be seen
+        y = tl.where(rows < V, y, float("-inf"))
+        row = tl.where(y > value, rows, row)
+        value = tl.maximum(value, y)
+        w = w_next
+    top = tl.max(value, axis=0)
+    tl.store(best_value + pid, top)
+    tl.store(best_row + pid, tl.min(tl.where(value == top, row, 2147483647), axis=0))
 
 
 @triton.jit
@@ -87,12 +112,11 @@ def choose_kernel(
 
 
 @triton.jit
-def norm_kernel(x, norm, out, D: tl.constexpr, PARTS: tl.constexpr):
+def norm_kernel(x, norm, out, D: tl.constexpr, PARTS: tl.constexpr, L: tl.constexpr):
     """Final norm of every beam, out [beam, D] (beam search: the head reads it 16 rows wide)."""
     b = tl.program_id(0)
-    cols = tl.arange(0, D)
-    h = _normed(x + b * PARTS * D, tl.load(norm + cols), tl.load(norm + D + cols), PARTS, D)
-    tl.store(out + b * D + cols, h.to(out.dtype.element_ty))
+    h = _normed(x + b * PARTS * D, norm, norm + D, PARTS, D, L)
+    tl.store(out + b * D + _columns(D, L), h.to(out.dtype.element_ty))
 
 
 @triton.jit
@@ -122,6 +146,7 @@ def candidates_kernel(logits, values, rows_out, tops, sums, V, K: tl.constexpr, 
     b, chunk, chunks = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
     at = chunk * C + tl.arange(0, C)
     y = tl.load(logits + b.to(tl.int64) * V + at, mask=at < V, other=float("-inf"))
+    y = tl.where(y == y, y, float("inf"))  # NaN must win, and be seen
     top = tl.max(y, axis=0)
     place = b * chunks + chunk
     tl.store(tops + place, top)

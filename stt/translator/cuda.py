@@ -35,7 +35,7 @@ class Precision(StrEnum):
 
 
 class Kernels(StrEnum):
-    """What a decoder step runs as; auto = torch on a CPU, else persistent, or fused where faster."""
+    """What a decoder step runs as; auto = torch on a CPU, persistent on a GPU that has Triton's needs."""
 
     auto = "auto"
     torch = "torch"
@@ -100,19 +100,30 @@ class NllbCuda(Translator):
         name = torch_device(device)
         way = self._way(name)
         folder = self._folder()
+        shape = self._shape(folder)
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             folder, src_lang=self.source_language
         )
+        if len(tokenizer) < 0.99 * shape.vocab_size and not self._random:
+            raise EngineUnavailable(
+                f"{folder} holds no tokenizer for the {shape.vocab_size} tokens of the model. "
+                f"Download the checkpoint again, with all *.json and *.model files."
+            )
         for language in (self.source_language, self.target_language):
             if tokenizer.convert_tokens_to_ids(language) == tokenizer.unk_token_id:
                 raise ConfigError(
                     f"The model {self.model} does not know the language {language}. "
                     f"Choose another language.source or language.target."
                 )
+        checkpoint = folder / "model.safetensors"
+        known = (
+            checkpoint.exists() and not self._random
+        )  # a checkpoint in parts has no one checksum
+        self._sha256 = embedded.sha256(checkpoint) if known else None
         self._tokenizer = tokenizer
         self._language = tokenizer.convert_tokens_to_ids(self.target_language)
         try:
-            self._build(folder, name, way)
+            self._build(folder, shape, name, way)
         except torch.cuda.OutOfMemoryError as error:
             self.close()
             raise EngineUnavailable(
@@ -155,7 +166,7 @@ class NllbCuda(Translator):
             )
         if self.kernels != Kernels.auto:
             return self.kernels
-        return Kernels.torch if capability < TRITON_FROM else Kernels.auto
+        return Kernels.torch if capability < TRITON_FROM else Kernels.persistent
 
     def _folder(self) -> Path:
         if self.model == EMBEDDED or self._random:
@@ -176,15 +187,19 @@ class NllbCuda(Translator):
                 f"or choose translator=embedded_cuda, which needs no download."
             ) from error
 
-    def _build(self, folder: Path, name: str, way: Kernels) -> None:
+    def _shape(self, folder: Path) -> Any:
+        from stt.nllb import weights
+
+        shapes = {RANDOM + name: shape for name, shape in weights.SHAPES.items()}
+        if self._random and self.model not in shapes:
+            raise ConfigError(f"translator.model={self.model}: choose {', '.join(shapes)}.")
+        return shapes[self.model] if self._random else weights.read_shape(folder)
+
+    def _build(self, folder: Path, shape: Any, name: str, way: Kernels) -> None:
         import torch
 
-        from stt.nllb import decode, model, weights
+        from stt.nllb import decode, model, vocabulary, weights
 
-        shape = self._random_shape() if self._random else weights.read_shape(folder)
-        if way == Kernels.auto:  # measured on an H100: beams and wide models want more programs
-            narrow = self.beam == 1 and shape.d_model <= 1024
-            way = Kernels.persistent if narrow else Kernels.fused
         triton = way in (Kernels.fused, Kernels.persistent)
         wide, int8 = self.precision == Precision.fp32, self.precision == Precision.int8
         dtype = torch.float32 if wide or (int8 and name == "cpu") else torch.bfloat16
@@ -194,7 +209,9 @@ class NllbCuda(Translator):
         else:
             loaded = weights.read(folder, *dtypes, name)
         if self.vocabulary != "full":
-            weights.trim(loaded, torch.tensor(self._kept()))
+            always = {self._tokenizer.eos_token_id, self._language}
+            kept = vocabulary.kept(self.vocabulary, self._tokenizer, always)
+            weights.trim(loaded, torch.tensor(kept))
         state = model.State(loaded, self.beam, self.max_length - 1, dtype)
         step: Any = None
         if triton:
@@ -205,7 +222,7 @@ class NllbCuda(Translator):
                     f"translator.kernels={way.value} needs Triton, which is not installed "
                     f"({error}). Run: pip install triton - or choose translator.kernels=torch."
                 ) from error
-            tiling = pack.Tiling(ffn_rows=32 if shape.d_model <= 1024 else 8)
+            tiling = pack.Tiling.of(shape)
             step = pack.Kernels(loaded, state, int8, way == Kernels.persistent, tiling)
             # What the kernels hold a copy of is not needed a second time.
             loaded.decoder = []
@@ -216,41 +233,12 @@ class NllbCuda(Translator):
         self._decoder.warm_up()
         self._way_taken, self._dtype, self._rows = way, dtype, state.logits.shape[1]
 
-    def _random_shape(self) -> Any:
-        from stt.nllb.weights import SHAPES
-
-        name = self.model.removeprefix(RANDOM)
-        if name not in SHAPES:
-            raise ConfigError(
-                f"translator.model={self.model}: random weights come in the shapes "
-                f"{', '.join(RANDOM + known for known in SHAPES)}. Choose one of those."
-            )
-        return SHAPES[name]
-
-    def _kept(self) -> list[int]:
-        """Token ids of the vocabulary file, with the end token and the target language."""
-        try:
-            lines = Path(self.vocabulary).expanduser().read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"translator.vocabulary={self.vocabulary} cannot be read ({error}). "
-                f"Name a UTF-8 file with one token a line, or write full."
-            ) from error
-        ids = self._tokenizer.convert_tokens_to_ids([line for line in lines if line])
-        unknown = self._tokenizer.unk_token_id
-        wrong = [t for t, i in zip(filter(None, lines), ids, strict=True) if i == unknown]
-        if wrong and wrong != ["<unk>"]:
-            raise ConfigError(
-                f"translator.vocabulary={self.vocabulary}: {len(wrong)} tokens are not in the "
-                f"model's vocabulary, the first is {wrong[0]!r}. Make the file from this model."
-            )
-        return sorted({*ids, self._tokenizer.eos_token_id, self._language})
-
     def effective(self) -> dict[str, Any]:
         """Read back from the loaded decoder."""
         return {
             "engine": self._engine,
             "model": self.model,
+            "sha256": self._sha256,
             "weights": "random (synthetic)" if self._random else "checkpoint",
             "precision": self.precision.value,
             "dtype": str(self._dtype).removeprefix("torch."),

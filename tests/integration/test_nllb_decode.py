@@ -6,7 +6,7 @@ import pytest
 
 from stt import embedded
 from stt.device import Device
-from stt.errors import EngineError, UnsupportedDevice
+from stt.errors import ConfigError, EngineError, EngineUnavailable, UnsupportedDevice
 
 torch = pytest.importorskip("torch", reason="the hand-written decoder needs torch")
 transformers = pytest.importorskip("transformers", reason="the reference is transformers")
@@ -17,7 +17,6 @@ from stt.translator.cuda import Kernels, NllbCuda, Precision  # noqa: E402
 pytestmark = pytest.mark.engine
 FOLDER = embedded.EMBEDDED
 SPEECH = FOLDER.parent / "speech.tsv"
-GPU = pytest.param("cuda", marks=pytest.mark.gpu)
 
 
 @pytest.fixture(scope="module")
@@ -115,19 +114,16 @@ def test_a_damaged_weight_is_an_error_of_the_sentence_and_the_next_one_is_fine(t
 def engine(**changes):
     chosen = {
         "model": "embedded", "revision": None, "precision": Precision.fp32,
-        "kernels": Kernels.auto, "graph": True, "vocabulary": "full", "beam": 1,
+        "kernels": Kernels.auto, "graph": None, "vocabulary": "full", "beam": 1,
         "max_length": 256, "min_clause_chars": 1, "source_language": "eng_Latn",
         "target_language": "jpn_Jpan",
     }  # fmt: skip
     return NllbCuda(**{**chosen, **changes})
 
 
-@pytest.mark.parametrize("device", ["cpu", GPU])
-def test_clauses_stream_and_join_to_the_whole_translation(device):
-    if device == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no CUDA device in this machine")
+def test_clauses_stream_and_join_to_the_whole_translation():
     translator = engine(max_length=64)
-    translator.load(Device(device, 1))
+    translator.load(Device("cpu", 1))
     text = "When we started out, there were things we didn't know."
     clauses = list(translator.translate(text))
     assert len(clauses) > 1
@@ -145,17 +141,46 @@ def test_triton_kernels_on_a_cpu_are_refused():
         engine(kernels=Kernels.fused).load(Device("cpu", 1))
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device in this machine")
-@pytest.mark.parametrize("kernels", ["fused", "persistent"])
-@pytest.mark.parametrize("beam", [1, 4])
-def test_triton_tokens_equal_those_of_transformers_exactly(reference, tokenizer, kernels, beam):
-    pack = pytest.importorskip("stt.nllb.pack", reason="Triton is not installed")
-    language = tokenizer.convert_tokens_to_ids("jpn_Jpan")
-    loaded = weights.read(FOLDER, torch.float32, torch.float32, "cuda")
-    state = model.State(loaded, beam, 255, torch.float32)
-    step = pack.Kernels(loaded, state, False, kernels == "persistent", pack.Tiling())
-    ours = decode.Decoder(loaded, state, step, graph=True)
-    for source in sources(tokenizer, 4):
-        found = ours.greedy(source, language) if beam == 1 else ours.beam(source, language)
-        assert list(found) == generated(reference, source, language, beam)
+def test_another_architecture_is_refused_by_name(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(EngineUnavailable, match="t5"):
+        engine(model=str(tmp_path)).load(Device("cpu", 1))
+
+
+def test_a_checkpoint_without_its_tokenizer_is_refused(tmp_path):
+    (tmp_path / "config.json").write_bytes((FOLDER / "config.json").read_bytes())
+    with pytest.raises(EngineUnavailable, match="tokenizer"):
+        engine(model=str(tmp_path)).load(Device("cpu", 1))
+
+
+def test_graphs_are_for_a_gpu_and_what_runs_is_said():
+    with pytest.raises(UnsupportedDevice, match="graph"):
+        engine(graph=True).load(Device("cpu", 1))
+    translator = engine(max_length=32)
+    translator.load(Device("cpu", 1))
+    assert translator.effective()["graph"] is False
+
+
+def test_random_weights_are_labelled_and_never_judged(monkeypatch):
+    shape = weights.Shape(128, 4, 256, 1, 1, 20000)
+    monkeypatch.setitem(weights.SHAPES, "tiny", shape)
+    translator = engine(model="random-tiny", max_length=32)
+    translator.load(Device("cpu", 1))
+    assert "random" in translator.effective()["weights"]
+    assert not translator.translates
+    clauses = list(translator.translate("We speak as long as the source is."))
+    assert clauses[-1].final and not clauses[-1].truncated
+    assert sum(clause.tokens for clause in clauses) == clauses[-1].source_tokens
+    with pytest.raises(ConfigError, match="random-600M"):
+        engine(model="random-7B").load(Device("cpu", 1))
+
+
+def test_a_vocabulary_file_of_another_model_is_refused(tmp_path, tokenizer):
+    file = tmp_path / "tokens.txt"
+    file.write_text("\n".join(tokenizer.convert_ids_to_tokens(range(5, 300))), encoding="utf-8")
+    translator = engine(vocabulary=str(file), max_length=32)
+    translator.load(Device("cpu", 1))
+    assert translator.effective()["output_rows"] == 297
+    file.write_text("no-such-token-anywhere", encoding="utf-8")
+    with pytest.raises(ConfigError, match="no-such-token"):
+        engine(vocabulary=str(file)).load(Device("cpu", 1))
