@@ -7,13 +7,16 @@ import logging
 import random
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
 from stt import environment, results, sources
 from stt.config import build
 from stt.device import require
+from stt.errors import ConfigError
 from stt.messages import Delta, Status, Utterance
+from stt.metrics import METRICS
 from stt.pipeline import Pipeline
 from stt.player import playback
 from stt.sinks import Discard
@@ -22,6 +25,8 @@ from stt.statistics import percentile, steady
 from stt.timeline import monotonic_ns
 
 log = logging.getLogger(__name__)
+_LENGTHS = 5
+"""Sentences of a warm-up block, from the shortest to the longest fifth of the corpus."""
 
 
 class Arm:
@@ -37,6 +42,12 @@ class Arm:
         """
         from omegaconf import OmegaConf
 
+        unknown = [name for name in cfg.target.metrics if name not in METRICS]
+        if unknown or not cfg.target.metrics or not 0 < cfg.target.percentile < 100:
+            raise ConfigError(
+                f"target.metrics={list(cfg.target.metrics)}, target.percentile={cfg.target.percentile}: "
+                f"the percentile lies between 0 and 100, the metrics are among {', '.join(METRICS)}."
+            )
         parts = {
             group: build(cfg[group], f"{group}={chosen[group]}")
             for group in ("device", "translator", "tts", "segment", "source", "sink", "pipeline")
@@ -67,8 +78,8 @@ class Arm:
         arm.expected = None
         arm.corpus_sha256 = None
         if hasattr(arm.source, "path"):
-            lines = len(sources.read_corpus(path))
-            limit = cfg.measure.limit
+            arm._order = [line.id for line in sources.read_corpus(path)]
+            lines, limit = len(arm._order), cfg.measure.limit
             arm.expected = (lines if limit is None else min(lines, limit)) * cfg.measure.passes
             arm.corpus_sha256 = sources.corpus_sha256(path)
         return arm
@@ -90,6 +101,7 @@ class Arm:
         self._totals: list[float] = []
         self._sizes: list[float] = []
         self._complete = False
+        self._order: list[str] = []  # messages of the corpus; none are known of what comes live
 
     def load(self) -> None:
         """Load the engines and open the run folder.
@@ -114,16 +126,17 @@ class Arm:
         gc.freeze()
 
     def warm_up(self) -> None:
-        """Speak blocks of corpus sentences, one of each length, until a block is no faster than the last."""
+        """Speak a block of corpus sentences, one of each length, until that is no faster than before."""
         settings = self.cfg.measure
-        buckets: dict[str | None, list[Delta]] = {}
-        for delta in CorpusClosed(getattr(self.source, "path", None)).deltas():
-            buckets.setdefault(delta.bucket, []).append(delta)
+        deltas = CorpusClosed(getattr(self.source, "path", None)).deltas()
+        lines = sorted(deltas, key=lambda delta: len(delta.text))
+        edges = [i * len(lines) // _LENGTHS for i in range(_LENGTHS + 1)]
         order = random.Random(int(settings.seed))
+        # The same sentences each time: blocks of different text say nothing about warmth.
+        block = [order.choice(lines[a:b]) for a, b in pairwise(edges) if a < b]
         spoken, before_s = 0, float("inf")
         network = self.pipeline.translator.network or self.pipeline.synthesizer.network
         while spoken < settings.warmup_max:
-            block = [order.choice(bucket) for bucket in buckets.values()]
             start_ns = monotonic_ns()
             for utterance in self.pipeline.run(_again(block), Discard(), closed_loop=True):
                 self._record(utterance, 0, "warmup" if spoken else "cold")
@@ -143,9 +156,13 @@ class Arm:
         limit = self.cfg.measure.limit
         try:
             for number in range(1, self.cfg.measure.passes + 1):
-                done = {id_ for pass_, id_ in self._run.done if pass_ == number}
-                deltas = _select(self.source, done, limit)
-                run = self.pipeline.run(deltas, self.sink, closed_loop=self.source.closed_loop)
+                done = {id_ for pass_, id_ in self._run.done if pass_ == number and self._order}
+                # A message may be several sentences; only the last one begun may lack some.
+                begun = [id_ for id_ in self._order if id_ in done]
+                deltas = _select(self.source, set(begun[:-1]), limit)
+                run = self.pipeline.run(
+                    deltas, self.sink, closed_loop=self.source.closed_loop, done=done
+                )
                 free_ns: int | None = None
                 for utterance in run:
                     if not self.source.closed_loop:  # speech waits for the speech before it

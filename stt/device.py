@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stt.errors import UnsupportedDevice
+from stt.errors import ConfigError, UnsupportedDevice
 
 if TYPE_CHECKING:
     from stt.engine import Engine
@@ -24,6 +24,10 @@ class Device:
 
     name: str
     threads: int
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ConfigError(f"device.threads={self.threads}: choose 1 or more.")
 
 
 def require(engine: Engine, device: Device, choice: str) -> None:

@@ -12,7 +12,7 @@ from stt.timeline import LEDGER, ledger
 
 METRICS: dict[str, str] = {
     "ttfa_ms": "last source character arrived -> first audio chunk handed to the sink [ms]",
-    "ttfa_audible_ms": "ttfa_ms + leading silence of that audio [ms]",
+    "ttfa_audible_ms": "ttfa_ms + leading silence of that audio, and gaps within it [ms]",
     "total_ms": "last source character arrived -> last audio chunk handed to the sink [ms]",
     "translate_ms": "translation started -> last target clause [ms]",
     "translate_first_ms": "translation started -> first target clause [ms]",
@@ -53,7 +53,12 @@ def metrics(record: dict[str, Any]) -> dict[str, float]:
         if start in marks_ns and end in marks_ns:
             values[name] = (marks_ns[end] - marks_ns[start]) / 1e6
     if record["leading_silence_s"] is not None:
-        values["ttfa_audible_ms"] = values["ttfa_ms"] + record["leading_silence_s"] * 1e3
+        # On the player: where the onset lies behind the first chunk, a late second one delays it.
+        alone = playback(
+            chunks, record["sample_rate"], leading_silence_s=record["leading_silence_s"]
+        )
+        if alone is not None and alone.audible_ns is not None:
+            values["ttfa_audible_ms"] = alone.audible_ns / 1e6
     if chunks:
         values["total_ms"] = chunks[-1][0] / 1e6
     if record["audio_s"] > 0:

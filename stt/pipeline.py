@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from stt.device import Device
 from stt.engine import Synthesizer, Translator
+from stt.errors import ConfigError
 from stt.messages import Delta, Utterance
 from stt.segment import Segmenter
 from stt.sinks import Sink
@@ -28,6 +29,12 @@ class Settings:
     overlap: bool
     in_flight: int
     timeout_s: float
+
+    def __post_init__(self) -> None:
+        if self.in_flight < 1 or not self.timeout_s > 0:
+            raise ConfigError(
+                "pipeline.in_flight must be 1 or more, pipeline.timeout_s above 0: nothing would be spoken."
+            )
 
 
 class Pipeline:
@@ -72,7 +79,12 @@ class Pipeline:
         self.synthesizer.close()
 
     def run(
-        self, deltas: Iterable[Delta], sink: Sink, *, closed_loop: bool = False
+        self,
+        deltas: Iterable[Delta],
+        sink: Sink,
+        *,
+        closed_loop: bool = False,
+        done: Collection[str] = (),
     ) -> Iterator[Utterance]:
         """Speak everything in `deltas`; yield each utterance when it has ended.
 
@@ -81,11 +93,12 @@ class Pipeline:
             sink: open; it is not closed here.
             closed_loop: take the next message only when every utterance of the last one was yielded and
                 the caller has come back for more.
+            done: ids of sentences to pass over.
 
         Raises:
             Exception: whatever `deltas` raised, after everything that arrived before it was spoken.
         """
-        self._stream = Stream(self, deltas, sink, closed_loop)
+        self._stream = Stream(self, deltas, sink, closed_loop, done)
         try:
             yield from self._stream.utterances()
         finally:

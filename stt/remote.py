@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import sys
 from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -67,7 +66,8 @@ class RemoteArm:
     @property
     def exit_status(self) -> int:
         """0 when the run is complete and every utterance was ok."""
-        return self._process.exitcode or 0
+        code = self._process.exitcode
+        return 1 if code is None or code < 0 else code  # below 0: a signal ended it
 
     def _ask(self, call: str) -> Any:
         try:
@@ -109,4 +109,6 @@ def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) ->
         if turns is not None and arm is not None:
             turns.close()
             arm.finish()
-    sys.exit(arm.exit_status if arm is not None else 2)
+    from stt.run import leave
+
+    leave(arm.exit_status if arm is not None else 2)

@@ -174,16 +174,19 @@ def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None
         cells.append(f"{quality[0]:.1f} / {quality[1]:.1f}" if quality else "-")
         cells.append(str(int((part["status"] != "ok").sum())))
         for name in ("ttfa_audible_ms", "total_ms"):
-            ratio = None
-            if baseline is not None and run != baseline:
+            if run == baseline:
+                cells.append("1")
+            elif baseline is not None:
                 old = rows[rows["run"] == baseline]
                 ratio = paired(
                     by_sentence(part["id"], latencies(part, name)),
                     by_sentence(old["id"], latencies(old, name)),
                 )
-            cells.append(
-                f"{ratio.ratio:.1f}x [{ratio.low:.1f}, {ratio.high:.1f}]" if ratio else "1"
-            )
+                cells.append(
+                    f"{ratio.ratio:.1f}x [{ratio.low:.1f}, {ratio.high:.1f}]"
+                    if ratio
+                    else "n too small"
+                )
         lines.append(cells)
     counts = _counts(rows)
     head = (
@@ -191,7 +194,7 @@ def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None
         "chrF / BLEU", "not ok", "audible sooner", "total sooner",
     )  # fmt: skip
     if baseline is None:
-        return _table(head[:-2], [cells[:-2] for cells in lines]) + f"\nms; n={counts}"
+        return _table(head[:-2], lines) + f"\nms; n={counts}"
     note = (
         f"ms; n={counts}; sooner: geometric mean of paired ratios to {baseline}, "
         "95 % bootstrap interval"

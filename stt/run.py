@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,13 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault(
         "HYDRA_FULL_ERROR", "1"
     )  # raise what is wrong, so that it is said here in one sentence
+    begun = False
     codes: list[int] = []
     swept: list[Path] = []
 
     def task(cfg: Any) -> None:
+        nonlocal begun
+        begun = True
         codes.append(_job(cfg, swept))
 
     decorate = hydra.main(
@@ -60,8 +64,24 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # between runs, in a sweep, or before the first one began
         print("stt: stopped; what was finished is recorded", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # `| head -1`: who read the report has gone; all records are written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if begun:
+            raise
+        # Hydra makes the run folder before anything is checked.
+        print(
+            f"stt: the run folder cannot be made: {error}. Choose another hydra.run.dir.",
+            file=sys.stderr,
+        )
+        return 2
     if len(swept) > 1:
-        _print_comparison(swept)
+        try:
+            _print_comparison(swept)
+        except SttError as error:
+            print(f"stt: no comparison: {error}", file=sys.stderr)
+            return max(2, *codes)
     return max(codes, default=0)
 
 
@@ -110,7 +130,9 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
             from stt.remote import RemoteArm
 
             arms.append(RemoteArm(cfg, chosen, folder))
-            arms.extend(RemoteArm(*_other(name, folder, cfg)) for name in cfg.measure.against)
+            arms.extend(
+                RemoteArm(*_other(name, chosen, folder, cfg)) for name in cfg.measure.against
+            )
         else:
             arms.append(Arm.prepare(cfg, chosen, folder))
         for arm in arms:
@@ -125,7 +147,9 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
     return max(int(arm.exit_status) for arm in arms) or int(not written)
 
 
-def _other(name: str, folder: Path, cfg: Any) -> tuple[Any, dict[str, str], Path]:
+def _other(
+    name: str, mine: dict[str, str], folder: Path, cfg: Any
+) -> tuple[Any, dict[str, str], Path]:
     """Another experiment that speaks the same sentences as often: its configuration, choices and folder."""
     from omegaconf import OmegaConf
 
@@ -133,6 +157,10 @@ def _other(name: str, folder: Path, cfg: Any) -> tuple[Any, dict[str, str], Path
 
     other, chosen = compose([f"+experiment={name}"])
     other.source = OmegaConf.to_container(cfg.source, resolve=True)
+    other.segment = OmegaConf.to_container(cfg.segment, resolve=True)
+    other.language = cfg.language.copy()
+    for group in ("source", "segment"):
+        chosen[group] = mine[group]
     other.resume = cfg.resume
     other.measure = cfg.measure.copy()
     other.measure.against = []
@@ -172,6 +200,8 @@ def _print(paths: list[Path], target: Any) -> bool:
     try:
         for path in report.write(paths, paths[0]):
             print(path)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         written = False
         print(
@@ -195,5 +225,14 @@ def _print_comparison(paths: list[Path]) -> None:
     print(report.comparison(frame, results.runs(there)[0]["config"]["target"], None))
 
 
+def leave(status: int) -> None:
+    """End the process, also while an engine hangs on a thread that the interpreter would wait for."""
+    if threading.active_count() > 1:  # executors are joined at exit, daemons or not
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

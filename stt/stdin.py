@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import itertools
 import os
+import queue
 import re
 import select
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +23,8 @@ from stt.sources import Source
 MAX_LINE_BYTES = 1 << 20
 """A JSON line longer than this is skipped, so that memory stays bounded."""
 _READ_BYTES = 1 << 16
+_AHEAD = 1024
+"""Reads that may wait for the pipeline; beyond, the writer waits, and the clock with it."""
 _BLANK = re.compile(rb"(?:\xef(?:\xbb\xbf?)?)?\s*")
 _UNPRINTABLE = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\ufffd]")
 
@@ -91,17 +95,33 @@ class Stdin(Source):
             while not self._closed and (chunk := read1(_READ_BYTES)):
                 yield chunk, self.clock()
             return
+        # Read on a thread that never waits for the pipeline: text that queues behind slow engines has arrived.
+        found: queue.Queue[Chunk | OSError] = queue.Queue(_AHEAD)
         woken, self._wake = os.pipe()
+        arguments = (descriptor, woken, found)
+        threading.Thread(target=self._watch, args=arguments, name="stdin", daemon=True).start()
+        while not self._closed:
+            chunk = found.get()
+            if isinstance(chunk, OSError):
+                raise ConfigError(f"Standard input cannot be read: {chunk.strerror}.") from chunk
+            if not chunk[0]:
+                return
+            yield chunk
+
+    def _watch(self, descriptor: int, woken: int, found: queue.Queue[Chunk | OSError]) -> None:
+        chunk = b"?"
         try:
-            while not self._closed:
+            while chunk:
                 ready, _, _ = select.select([descriptor, woken], [], [])
-                if woken in ready or not (chunk := os.read(descriptor, _READ_BYTES)):
-                    return
-                yield chunk, self.clock()
+                chunk = b"" if woken in ready else os.read(descriptor, _READ_BYTES)
+                found.put((chunk, self.clock()))
+        except OSError as error:
+            found.put(error)
         finally:
             wake, self._wake = self._wake, None
-            os.close(wake)
             os.close(woken)
+            if wake is not None:
+                os.close(wake)
 
     def _text(self, chunks: Iterator[Chunk], *, typed: bool) -> Iterator[Delta]:
         decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")

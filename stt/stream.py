@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from stt.engine import Unit
@@ -32,12 +32,18 @@ class Stream:
     """Deltas in, utterances out, once; `pipeline` lends the engines."""
 
     def __init__(
-        self, pipeline: Pipeline, deltas: Iterable[Delta], sink: Sink, closed_loop: bool
+        self,
+        pipeline: Pipeline,
+        deltas: Iterable[Delta],
+        sink: Sink,
+        closed_loop: bool,
+        done: Collection[str],
     ) -> None:
         self._pipeline = pipeline
         self._deltas = deltas
         self._sink = sink
         self._closed_loop = closed_loop
+        self._passed_over = done
         self._settings = pipeline.settings
         self._clock = pipeline.clock
         self._slots = threading.Semaphore(pipeline.settings.in_flight)
@@ -113,6 +119,8 @@ class Stream:
     def _read(self) -> None:
         try:
             for sentence in sentences(self._deltas, self._pipeline.segmenter):
+                if sentence is not None and sentence.id in self._passed_over:
+                    continue
                 if sentence is not None:
                     self._admit(Job(sentence, self._clock))
                 elif self._closed_loop:

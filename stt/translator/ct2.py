@@ -53,6 +53,8 @@ class CTranslate2(Translator):
 
     def __post_init__(self) -> None:
         """No model yet: `load` brings it."""
+        if self.beam < 1 or (self.threads is not None and self.threads < 1):
+            raise ConfigError("translator.beam and translator.threads must be 1 or more.")
         self._translator: Any = None
         self._decoding: ThreadPoolExecutor | None = None
 
