@@ -6,6 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 
 .PHONY: bench test lint clean
 bench: $(VENV)/.base
+	$(BIN)/python -m stt.run translator=echo tts=tone
 	$(BIN)/python -m stt.run +experiment=bench
 
 test: $(VENV)/.dev lint

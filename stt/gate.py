@@ -168,12 +168,12 @@ def _compare(
             continue
         reason = f"{name} is {ratio.ratio:.2f}x the baseline [{ratio.low:.2f}, {ratio.high:.2f}]"
         earlier = _ratio(old, before, name)
-        if earlier is not None and not _slower(earlier, floor):
+        if earlier is None:
+            found.doubts.append(f"{reason}; run it once more to confirm: sessions are compared")
+        elif not _slower(earlier, floor):
             found.doubts.append(f"{reason}, but not in the session before: run it once more")
         else:
             found.slow.append(reason)
-    if found.slow and not before:
-        found.notes.append("run it once more to confirm: a second session is compared too")
     same_setup = run.header.get("choices") == base.header.get("choices")
     (found.slow if same_setup else found.notes).extend(more_work(old, now))
 

@@ -41,7 +41,9 @@ def measured(frame: pd.DataFrame) -> pd.DataFrame:
 def _ms(value: float | None) -> str:
     if value is None:
         return "n too small"
-    return f"{value:.1f}" if math.isfinite(value) else "failed"
+    if not math.isfinite(value):
+        return "failed"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _interval(values: Sequence[float], ids: Sequence[str], q: float) -> str:

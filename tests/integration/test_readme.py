@@ -13,6 +13,7 @@ import pytest
 
 from stt import report, results
 from stt.config import compose
+from stt.embedded import EMBEDDED, sha256
 from stt.statistics import percentile
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +72,14 @@ def test_the_measured_table_is_computed_again_from_the_stored_runs():
         shown = re.findall(r"\d+\.\d / \d+\.\d", line)
         assert len(shown) >= 3, line
         assert set(shown[:3]) <= known, line
+
+
+def test_the_measured_default_spoke_with_the_model_that_ships():
+    effective = {
+        run["choices"]["translator"]: run["effective"]["translator"]
+        for run in results.runs([path.parent for path in tracked_runs()])
+    }
+    assert effective["embedded"]["sha256"] == sha256(EMBEDDED / "model.safetensors")
 
 
 @pytest.fixture
