@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -35,6 +36,15 @@ def settle() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # a pool that waits must not burn a core
     # Token callbacks and the voice share the interpreter: at the default of 5 ms one waits for the other.
     sys.setswitchinterval(0.0001)
+
+
+def leave(status: int) -> None:
+    """End the process, also while an engine hangs on a thread that the interpreter would wait for."""
+    if threading.active_count() > 1:  # executors are joined at exit, daemons or not
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _read(path: str) -> str | None:

@@ -109,6 +109,4 @@ def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) ->
         if turns is not None and arm is not None:
             turns.close()
             arm.finish()
-    from stt.run import leave
-
-    leave(arm.exit_status if arm is not None else 2)
+    environment.leave(arm.exit_status if arm is not None else 2)

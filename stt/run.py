@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -225,14 +224,5 @@ def _print_comparison(paths: list[Path]) -> None:
     print(report.comparison(frame, results.runs(there)[0]["config"]["target"], None))
 
 
-def leave(status: int) -> None:
-    """End the process, also while an engine hangs on a thread that the interpreter would wait for."""
-    if threading.active_count() > 1:  # executors are joined at exit, daemons or not
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(status)
-    sys.exit(status)
-
-
 if __name__ == "__main__":
-    leave(main())
+    environment.leave(main())

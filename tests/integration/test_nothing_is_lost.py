@@ -93,7 +93,8 @@ def hang(self, source, **options):
         time.sleep(100)
     return decode(self, source, **options)
 ct2.CTranslate2._decode = hang
-from stt.run import leave, main
+from stt.environment import leave
+from stt.run import main
 leave(main())
 """
     arguments = ["measure.warmup_max=0", "measure.limit=4", "pipeline.timeout_s=1", "tts=tone"]
