@@ -237,14 +237,13 @@ def latencies(frame: pd.DataFrame, metric: str) -> list[float]:
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    if path.name == RECORDS and path.is_file():
-        yield path.parent
-    elif path.is_dir():
-        for file in sorted(path.rglob(RECORDS)):
-            if file.stat().st_size or (file.parent / HEADER).exists():  # else: never began
-                yield file.parent
-    else:
+    if not path.exists():
         raise ResultsError(f"{path} does not exist. Name a run folder, or one that contains runs.")
+    own = path if path.name == RECORDS else path / RECORDS
+    # A run is itself, whatever lies inside its folder.
+    for file in [own] if own.is_file() else sorted(path.rglob(RECORDS)):
+        if file.stat().st_size or (file.parent / HEADER).exists():  # else: never began
+            yield file.parent
 
 
 def _header(folder: Path) -> dict[str, Any]:

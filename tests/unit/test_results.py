@@ -385,6 +385,14 @@ def test_runs_are_found_however_they_are_named_and_only_once(tmp_path: Path) -> 
     assert sorted(read([tmp_path, tmp_path / "a", str(tmp_path / "deep")])["run"]) == ["a", "b"]
 
 
+def test_runs_inside_a_run_s_folder_are_not_counted_as_its_own(tmp_path: Path) -> None:
+    write(tmp_path, "outer")
+    write(tmp_path / "results" / "runs" / "inner", "inner")
+    for name in (tmp_path, tmp_path / "records.jsonl"):
+        assert [run.path for run in results.load(name)] == [tmp_path]
+    assert len(results.load(tmp_path / "results")) == 1
+
+
 def test_folders_from_several_machines_merge_by_copying(tmp_path: Path) -> None:
     card = {"cpu": {"model": "Apple M3", "cores": 8}, "gpu": {"name": "NVIDIA L4"}}
     write(tmp_path / "here" / "a", "s1")
