@@ -389,8 +389,8 @@ def test_runs_inside_a_run_s_folder_are_not_counted_as_its_own(tmp_path: Path) -
     write(tmp_path, "outer")
     write(tmp_path / "results" / "runs" / "inner", "inner")
     for name in (tmp_path, tmp_path / "records.jsonl"):
-        assert [run.path for run in results.load(name)] == [tmp_path]
-    assert len(results.load(tmp_path / "results")) == 1
+        assert [run.path for run in load(name)] == [tmp_path]
+    assert len(load(tmp_path / "results")) == 1
 
 
 def test_folders_from_several_machines_merge_by_copying(tmp_path: Path) -> None:
