@@ -1,6 +1,6 @@
 """Sentence pairs as token arrays, and packed batches drawn from them.
 
-    python batches.py --pairs FILE.tsv ... --spm MODEL --out FILE.npz [--variants 4]
+    python batches.py --pairs FILE.tsv ... --spm MODEL --out FILE.npz [--variants 4] [--reverse]
 
 Ids are sentencepiece ids + 1; `<mask>`, `eng_Latn`, `jpn_Jpan` come last. A source is `eng_Latn tokens </s>`, labels are
 `jpn_Jpan tokens </s>`, and the decoder reads the labels shifted right behind `</s>`. An unknown character becomes id 1
@@ -10,7 +10,7 @@ Ids are sentencepiece ids + 1; `<mask>`, `eng_Latn`, `jpn_Jpan` come last. A sou
 import argparse
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -59,29 +59,43 @@ class Flat(NamedTuple):
         return cls(tokens, np.concatenate([[0], np.cumsum(lengths)]))
 
 
+def padded(sequences: Sequence[np.ndarray], filler: int) -> Tensor:
+    """Sequences as rows of a matrix [sequences, longest]."""
+    matrix = np.full((len(sequences), max(map(len, sequences))), filler, np.int64)
+    for row, sequence in zip(matrix, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return torch.from_numpy(matrix)
+
+
 def wrap(first: int, pieces: list[int]) -> np.ndarray:
     return np.array([first, *(piece + 1 for piece in pieces), EOS], np.int16)
 
 
 def encode_pair(
-    spm: sentencepiece.SentencePieceProcessor, number: int, pair: Pair, variants: int
+    spm: sentencepiece.SentencePieceProcessor, number: int, pair: Pair, variants: int, reverse: bool = False
 ) -> list[np.ndarray]:
-    """Tokens of the source (clean, then noisy variants with BPE dropout) and, last, of the target."""
-    rng, (start, to) = random.Random(number), language_ids(spm)
-    encoded = [wrap(start, spm.encode(pair.english))]
+    """Tokens of the source (clean, then noisy variants with BPE dropout) and, last, of the target.
+
+    `reverse` makes Japanese the source.
+    """
+    rng, source, target = random.Random(number), pair.english, pair.japanese
+    start, to = language_ids(spm)
+    if reverse:
+        source, target, start, to = target, source, to, start
+    encoded = [wrap(start, spm.encode(source))]
     for _ in range(variants - 1):
         sampled = (
             {"enable_sampling": True, "alpha": 0.1, "nbest_size": -1} if rng.random() < 0.6 else {}
         )
-        encoded.append(wrap(start, spm.encode(noisy(pair.english, rng), **sampled)))
-    return [*encoded, wrap(to, spm.encode(pair.japanese))]
+        encoded.append(wrap(start, spm.encode(noisy(source, rng), **sampled)))
+    return [*encoded, wrap(to, spm.encode(target))]
 
 
-def encode_part(part: tuple[int, list[Pair], str, int]) -> list[list[np.ndarray]]:
-    """Encode pairs numbered from the first field on; the others: pairs, tokenizer, variants."""
-    first, pairs, spm_model, variants = part
+def encode_part(part: tuple[int, list[Pair], str, int, bool]) -> list[list[np.ndarray]]:
+    """Encode pairs numbered from the first field on; the others: pairs, tokenizer, variants, direction."""
+    first, pairs, spm_model, *how = part
     spm = sentencepiece.SentencePieceProcessor(model_file=spm_model)
-    return [encode_pair(spm, number, pair, variants) for number, pair in enumerate(pairs, first)]
+    return [encode_pair(spm, number, pair, *how) for number, pair in enumerate(pairs, first)]
 
 
 def store(pairs: list[Pair], encoded: list[list[np.ndarray]], out: Path) -> None:
@@ -98,10 +112,10 @@ def store(pairs: list[Pair], encoded: list[list[np.ndarray]], out: Path) -> None
     partial.replace(out)
 
 
-def encode(pairs: list[Pair], spm_model: Path, out: Path, variants: int = 4) -> None:
+def encode(pairs: list[Pair], spm_model: Path, out: Path, variants: int = 4, reverse: bool = False) -> None:
     """Tokenize `pairs` on all cores into `out` (.npz)."""
     parts = [
-        (first, pairs[first : first + 2000], str(spm_model), variants)
+        (first, pairs[first : first + 2000], str(spm_model), variants, reverse)
         for first in range(0, len(pairs), 2000)
     ]
     with get_context("fork").Pool(min(os.cpu_count() or 1, 32)) as pool:
@@ -249,9 +263,10 @@ def main() -> None:
     parser.add_argument("--spm", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--variants", type=int, default=4)
+    parser.add_argument("--reverse", action="store_true", help="from Japanese to English")
     args = parser.parse_args()
     pairs = [pair for path in args.pairs for pair in read_pairs(path)]
-    encode(pairs, args.spm, args.out, args.variants)
+    encode(pairs, args.spm, args.out, args.variants, args.reverse)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 import sentencepiece
 import torch
 import torch.nn.functional as F
-from batches import EOS, PAD, language_ids, wrap
+from batches import EOS, PAD, language_ids, padded, wrap
 from model import MAX_TOKENS, Transformer
 from torch import Tensor
 
@@ -30,21 +30,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 class Cached:
     """One model decoding beams [sentences, beam] in step; caches are [sentences, H, slots, D], slot = position * beam + beam."""
 
-    def __init__(
-        self, model: Transformer, sources: list[np.ndarray], beam: int, limit: int
-    ) -> None:
+    def __init__(self, model: Transformer, tokens: Tensor, beam: int, limit: int) -> None:
+        """`tokens` [sentences, longest]: the sources, padded."""
         self.model, self.beam = model, beam
-        device, dtype = model.shared.weight.device, model.shared.weight.dtype
-        width = max(map(len, sources))
-        padded = np.full((len(sources), width), PAD)
-        for row, source in zip(padded, sources, strict=True):
-            row[: len(source)] = source
-        tokens = torch.from_numpy(padded).to(device)
+        device, dtype = tokens.device, model.shared.weight.dtype
         self.mask = (tokens != PAD)[:, None, None]
         memory = model.encode(
-            tokens, torch.arange(width, device=device).expand_as(tokens), (tokens != PAD).long()
+            tokens, torch.arange(tokens.shape[1], device=device).expand_as(tokens), (tokens != PAD).long()
         )
-        shape = len(sources), model.shape.heads, limit * beam, 64
+        shape = len(tokens), model.shape.heads, limit * beam, 64
         self.cross, self.own = [], []
         for layer in model.decoder.layers:
             projected = layer.encoder_attn.project(memory, "k_proj", "v_proj")
@@ -78,6 +72,12 @@ class Cached:
         self.own = [[x[sentences] for x in pair] for pair in self.own]
 
 
+def banned(model: Transformer) -> Tensor:
+    """Ids that are no text: <s>, <pad>, <unk>, <mask> and the languages."""
+    rows = model.shape.vocabulary
+    return torch.tensor([0, PAD, UNK, *range(rows - 3, rows)], device=model.shared.weight.device)
+
+
 @torch.inference_mode()
 def search(
     models: list[Transformer], sources: list[np.ndarray], to: int, beam: int = 4
@@ -89,9 +89,9 @@ def search(
     """
     device, count = models[0].shared.weight.device, len(sources)
     limit = min(MAX_TOKENS, int(1.6 * max(map(len, sources))) + 14)
-    caches = [Cached(model, sources, beam, limit) for model in models]
-    specials = range(models[0].shape.vocabulary - 3, models[0].shape.vocabulary)
-    banned = torch.tensor([0, PAD, UNK, *specials], device=device)
+    source_tokens = padded(sources, PAD).to(device)
+    caches = [Cached(model, source_tokens, beam, limit) for model in models]
+    forbidden = banned(models[0])
     self_slot = torch.eye(beam, dtype=torch.bool, device=device)[None, None]
     ancestors = torch.zeros(count, 1, beam, limit * beam, dtype=torch.bool, device=device)
     number = torch.arange(count, device=device)
@@ -121,7 +121,7 @@ def search(
             probability += cache.step(tokens[:, :, at], at, ancestors[..., :slots])
         if at == 0:
             continue  # the language token is given
-        probability[:, :, banned] = 0
+        probability[:, :, forbidden] = 0
         if at == 1:
             probability[:, :, EOS] = 0
         best, piece = probability.topk(beam)
@@ -155,13 +155,14 @@ def search(
 
 def translate(
     models: list[Transformer], texts: list[str], spm: sentencepiece.SentencePieceProcessor, beam: int,
-    slots: int = 400_000, until: float = float("inf"),
+    reverse: bool = False, slots: int = 400_000, until: float = float("inf"),
 ) -> Iterator[tuple[int, list[str]]]:  # fmt: skip
     """Translate texts in batches of about `slots` source tokens times beams; yields (number, candidates).
 
+    `reverse` translates Japanese to English.
     Batches hold texts of like length and come in random order: what `until` (monotonic seconds) cuts off is a random part.
     """
-    start, to = language_ids(spm)
+    start, to = language_ids(spm)[::-1] if reverse else language_ids(spm)
     sources = [wrap(start, pieces)[-LONGEST:] for pieces in spm.encode(texts, num_threads=8)]
     order, batches = sorted(range(len(texts)), key=lambda i: -len(sources[i])), []
     while order:

@@ -1,9 +1,10 @@
 """One GPU's share of distillation: translate with the ensemble, choose, tokenize, and score soft labels.
 
-    python distill.py --models RUN_DIR ... --pairs gold.tsv --data DATA_DIR --spm MODEL --shard 0/4
-                      --gold gold0.npz --out distilled0.tsv --seconds 100
+    python distill.py --models RUN_DIR ... --back RUN_DIR --pairs gold.tsv --data DATA_DIR --spm MODEL --shard 0/4
+                      --gold gold0.npz --out distilled0.tsv --seconds 120
 
-The ensemble translates the sources; of the beam the best and the one nearest (chrF) to the reference are kept.
+Forward, the ensemble translates the English sources; of the beam the best and the one nearest (chrF) to the reference are
+kept. Backward, `--back` gives the Japanese references other English sources (kept in `back0.tsv` too); the everyday ones go forward again.
 `distilled0.npz`, `distilled0.soft.npz` and `gold0.soft.npz` are written beside `--out`, and with `--dev` what the ensemble
 reaches on held-out pairs. Time that runs out leaves a random part undone, never a broken file.
 """
@@ -18,22 +19,23 @@ import os  # noqa: E402
 import random  # noqa: E402
 import re  # noqa: E402
 from multiprocessing import get_context  # noqa: E402
-from multiprocessing.pool import AsyncResult, Pool  # noqa: E402
+from multiprocessing.pool import Pool  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import sentencepiece  # noqa: E402
 import torch  # noqa: E402
 from batches import TOP, Pairs, encode_pair, sides, store  # noqa: E402
-from corpus import Held, Pair, read_pairs, write_pairs  # noqa: E402
+from corpus import Held, Pair, everyday, read_pairs, write_pairs  # noqa: E402
 from decode import translate  # noqa: E402
 from gold import held_out  # noqa: E402
 from model import Transformer, load  # noqa: E402
 
 LOOP = re.compile(r"(.{2,12}?)\1{3,}")
-TRANSLATED, GOLD, SCORED = 0.55, 0.75, 0.95  # ends, shares of the budget
+FORWARD, BACKWARD, GOLD, AGAIN, SCORED = 0.4, 0.52, 0.65, 0.75, 0.95  # ends, shares of the budget
 VARIANTS = 3
 Entry = tuple[Pair, list[np.ndarray]]
+BACK_TRANSLATIONS = {True: 4, False: 1}  # of an everyday pair, of a technical one
 _share: tuple[Held, str]  # what the pool's processes inherit: held-out sentences, tokenizer
 
 
@@ -54,38 +56,49 @@ def nearest(reference: str, candidates: list[str]) -> str:
     return max(candidates, key=lambda text: metric.sentence_score(text, [reference]).score)
 
 
-def chosen(pair: Pair, candidates: list[str], held: Held) -> list[Pair]:
-    """New pairs from the candidate translations of `pair`."""
+def chosen(pair: Pair, candidates: list[str], back: bool, held: Held) -> list[Pair]:
+    """New pairs from the candidate translations of `pair`, or (`back`) of its Japanese side."""
     english, japanese, tag = pair
-    texts = dict.fromkeys((candidates[0], nearest(japanese, candidates)))
-    new = [
-        Pair(english, text, tag) for text in texts if text != japanese and acceptable(english, text)
-    ]
+    if back:
+        texts = [text for text in dict.fromkeys(candidates) if acceptable(japanese, text)]
+        new = [Pair(text, japanese, tag) for text in texts if text != english]
+        new = new[: BACK_TRANSLATIONS[everyday(pair)]]
+    else:
+        texts = dict.fromkeys((candidates[0], nearest(japanese, candidates)))
+        new = [Pair(english, text, tag) for text in texts if text != japanese]
+        new = [pair for pair in new if acceptable(english, pair.japanese)]
     return [pair for pair in new if not held.overlap(pair)]
 
 
-def choose(jobs: list[tuple[Pair, list[str]]], seed: int) -> list[Entry]:
+def choose(jobs: list[tuple[Pair, list[str]]], back: bool, seed: int) -> list[Entry]:
     """Chosen pairs with their tokens; runs in the pool's processes, which inherit `_share`."""
     held, spm_model = _share
     spm = sentencepiece.SentencePieceProcessor(model_file=spm_model)
-    new = [made for pair, candidates in jobs for made in chosen(pair, candidates, held)]
-    return [(pair, encode_pair(spm, seed + n, pair, VARIANTS)) for n, pair in enumerate(new)]
+    new = [made for pair, candidates in jobs for made in chosen(pair, candidates, back, held)]
+    return [
+        (pair, encode_pair(spm, seed + n, pair, VARIANTS)) for n, pair in enumerate(new)
+    ]
 
 
-def distilled(pool: Pool, models: list[Transformer], pairs: list[Pair], args: argparse.Namespace) -> list[AsyncResult]:  # fmt: skip
-    """Translate; other processes choose and tokenize while the GPU goes on."""
-    spm = sentencepiece.SentencePieceProcessor(model_file=str(args.spm))
-    texts, until = [pair.english for pair in pairs], BEGAN + TRANSLATED * args.seconds
-    pending, jobs, done = [], [], 0
-    for i, candidates in translate(models, texts, spm, args.beam, until=until):
-        jobs.append((pairs[i], candidates))
-        done += 1
-        if len(jobs) == 500:
-            pending.append(pool.apply_async(choose, (jobs, 2 * done)))
-            jobs = []
-    pending.append(pool.apply_async(choose, (jobs, 2 * done)))
-    stamp(f"{args.out.stem}: {done} of {len(texts)} translated")
-    return pending
+class Translating:
+    """Translations of pairs, chosen and tokenized by other processes while the GPU goes on."""
+
+    def __init__(self, pool: Pool, models: list[Transformer], pairs: list[Pair], back: bool, args: argparse.Namespace, share: float) -> None:  # fmt: skip
+        spm = sentencepiece.SentencePieceProcessor(model_file=str(args.spm))
+        texts = [pair.japanese if back else pair.english for pair in pairs]
+        until, jobs, done = BEGAN + share * args.seconds, [], 0
+        self.pending = []
+        for i, candidates in translate(models, texts, spm, args.beam, back, until=until):
+            jobs.append((pairs[i], candidates))
+            done += 1
+            if len(jobs) == 500:
+                self.pending.append(pool.apply_async(choose, (jobs, back, 8 * done)))
+                jobs = []
+        self.pending.append(pool.apply_async(choose, (jobs, back, 8 * done)))
+        stamp(f"{args.out.stem}: {done} of {len(texts)} translated{' back' * back}")
+
+    def entries(self) -> list[Entry]:
+        return [entry for result in self.pending for entry in result.get()]
 
 
 def stamp(label: str) -> None:
@@ -127,6 +140,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", type=Path, nargs="+", required=True)
+    parser.add_argument("--back", type=Path, help="a model from Japanese to English")
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="with the sentences to keep out")
     parser.add_argument("--spm", type=Path, required=True)
@@ -164,13 +178,23 @@ def main() -> None:
     with get_context("fork").Pool(workers) as pool:  # before the GPU is touched
         dtype = torch.float32 if args.device == "cpu" else torch.bfloat16
         models = [load(path, args.device, dtype) for path in args.models]
-        pending = distilled(pool, models, pairs, args)
-        save_soft(models, args.gold, BEGAN + GOLD * args.seconds)
-        new = [entry for result in pending for entry in result.get()]
+        forward = Translating(pool, models, pairs, False, args, FORWARD)
+        back, again = [], []
+        if args.back:
+            reverse = [load(args.back, args.device, dtype)]
+            going = Translating(pool, reverse, pairs, True, args, BACKWARD)
+            save_soft(models, args.gold, BEGAN + GOLD * args.seconds)
+            back = going.entries()
+            invented = [pair for pair, _ in back if everyday(pair)]
+            again = Translating(pool, models, invented, False, args, AGAIN).entries()
+        else:
+            save_soft(models, args.gold, BEGAN + GOLD * args.seconds)
+        new = forward.entries() + back + again
     random.Random(1).shuffle(new)
     write_pairs([pair for pair, _ in new], args.out)
+    write_pairs([pair for pair, _ in back], args.out.with_name(args.out.name.replace("distilled", "back")))
     store([pair for pair, _ in new], [tokens for _, tokens in new], args.out.with_suffix(".npz"))
-    stamp(f"{args.out.stem}: {len(new)} pairs")
+    stamp(f"{args.out.stem}: {len(new)} pairs, {len(back)} back, {len(again)} again")
     save_soft(models, args.out.with_suffix(".npz"), BEGAN + SCORED * args.seconds)
     stamp(f"{args.out.stem}: scored")
     if args.dev:

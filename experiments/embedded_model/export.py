@@ -75,10 +75,16 @@ def write_tokenizer(spm_model: Path, out: Path) -> None:
     (out / "tokenizer_config.json").write_text(json.dumps(tokenizer, indent=2) + "\n")
 
 
-def export(model: Path, out: Path, precision: str, source: str) -> None:
-    """Write the shipped directory `out` from the run directory `model`."""
+def averaged(models: list[Path]) -> dict[str, np.ndarray]:
+    """The mean of the weights of runs that began at the same model (Wortsman et al. 2022)."""
+    states = [load_state(model / "model.safetensors") for model in models]
+    return {name: sum(state[name] for state in states) / len(states) for name in states[0]}
+
+
+def export(models: list[Path], out: Path, precision: str, source: str) -> None:
+    """Write the shipped directory `out` from run directories, whose weights are averaged."""
     out.mkdir(parents=True, exist_ok=True)
-    state = load_state(model / "model.safetensors")
+    model, state = models[0], averaged(models)
     state["model.shared.weight"][PAD] = 0
     config = json.loads((model / "config.json").read_text())
     if precision == "int8":
@@ -109,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--model", type=Path, nargs="+", required=True, help="several are averaged")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--precision", choices=("int8", "fp16"), default="int8")
     parser.add_argument(

@@ -1,9 +1,10 @@
 """The whole recipe over the GPUs at hand, every stage bounded in time; a finished stage is not repeated.
 
-    python pipeline.py --data DATA_DIR --work WORK --init MODEL_DIR [--teachers-s 248 --distill-s 100 --student-s 178]
+    python pipeline.py --data DATA_DIR --work WORK --init MODEL_DIR [--teachers-s 290 --distill-s 125 --student-s 300 --refine-s 280]
 
-WORK gets `gold.tsv` and `extra.tsv` (unless they are there), token arrays, the teachers grown from `--init`, their
-translations and soft labels, and `student`, which starts from `--init` and which all GPUs train together.
+WORK gets `gold.tsv` and `extra.tsv` (unless they are there), token arrays, the teachers grown from `--init` (three from
+English to Japanese, one back), their translations and soft labels, `student`, which starts from `--init` and which all
+GPUs train together, and `refined0` and on, one a GPU, whose average (`export.py`) is the model.
 """
 
 import argparse
@@ -20,12 +21,13 @@ import torch
 
 HERE = Path(__file__).parent
 TEACHERS = {  # run name: shape, dropout, learning rate
-    "teacher0": ("12-4-512-2560", 0.2, 4e-4),
+    "teacher0": ("12-4-512-2560", 0.25, 5e-4),
     "teacher1": ("10-4-512-3072", 0.25, 5e-4),
-    "teacher2": ("6-4-512-4096", 0.2, 5e-4),
-    "teacher3": ("12-3-512-3072", 0.25, 4e-4),
+    "teacher2": ("6-4-512-4096", 0.25, 5e-4),
 }
-STUDENT = ("6-2-512-1536", 0.07, 8e-4)
+BACK = ("6-4-512-2048", 0.2, 1e-3)
+STUDENT = ("6-2-512-1536", 0.1, 8e-4)
+REFINED = ((0.25, 1.02), (0.3, 1.03), (0.25, 1.04), (0.3, 1.05))  # dropout, wanted length
 GPUS = max(torch.cuda.device_count(), 1)
 BEGAN = time.monotonic()
 
@@ -94,6 +96,8 @@ def prepare(args: argparse.Namespace) -> None:
         out = shard.with_suffix(".npz")
         jobs.append(command("batches.py", "--pairs", shard, "--spm", spm, "--out", out))
     run(jobs, 300)
+    back = ("--variants", 3, "--reverse", "--out", work / "back.npz")
+    run([command("batches.py", "--pairs", gold, "--spm", spm, *back)], 300)
     stamp("tokenized")
 
 
@@ -111,12 +115,13 @@ def train(args: argparse.Namespace, name: str, pairs: list[Path], seconds: float
 def teachers(args: argparse.Namespace) -> None:
     work, spm = args.work, args.work / "sentencepiece.bpe.model"
     dev = ("--dev", args.data / "dev.tsv", "--spm", spm)
-    turns = -(-len(TEACHERS) // GPUS)
+    turns = -(-(len(TEACHERS) + 1) // GPUS)
     seconds = args.teachers_s / turns - 12  # for scoring and saving
     jobs = [
         train(args, name, tokens(work, "gold"), seconds, of, *dev, "--seed", seed)
         for seed, (name, of) in enumerate(TEACHERS.items())
     ]
+    jobs.append(train(args, "back", [work / "back.npz"], seconds, BACK))
     run(jobs, args.teachers_s)
     stamp(f"teachers trained, dev chrF {[round(mean_chrf(work / name), 2) for name in TEACHERS]}")
 
@@ -128,7 +133,7 @@ def distill(args: argparse.Namespace) -> None:
     if not models:
         sys.exit(f"No teacher in {work} has a score.json: see the training's messages above.")
     jobs = [
-        command("distill.py", "--models", *models, "--pairs", work / "gold.tsv", "--data", args.data,
+        command("distill.py", "--models", *models, "--back", work / "back", "--pairs", work / "gold.tsv", "--data", args.data,
                 "--spm", work / "sentencepiece.bpe.model", "--shard", f"{i}/{GPUS}", "--gold", work / f"gold{i}.npz",
                 "--out", work / f"distilled{i}.tsv", "--seconds", args.distill_s,
                 *(("--dev", args.data / "dev.tsv") if i == 0 else ()))
@@ -148,6 +153,19 @@ def student(args: argparse.Namespace) -> None:
     stamp("student trained")
 
 
+def refine(args: argparse.Namespace) -> None:
+    work = args.work
+    pairs = (work / "gold.tsv", work / "extra.tsv", *sorted(work.glob("back*.tsv")))
+    jobs = [
+        command("refine.py", "--pairs", *pairs, "--init", work / "student", "--run", work / f"refined{i}",
+                "--dev", args.data / "dev.tsv", "--seconds", args.refine_s - 12, "--seed", i + 1,
+                "--dropout", dropout, "--length", length, "--everyday", 1.5, *args.refine.split())
+        for i, (dropout, length) in enumerate(REFINED)
+    ]  # fmt: skip
+    run(jobs, args.refine_s * -(-len(jobs) // GPUS) + 15)
+    stamp("refined")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -155,14 +173,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--init", type=Path, required=True, help="the model to grow and to improve")
-    parser.add_argument("--teachers-s", type=float, default=248)
-    parser.add_argument("--distill-s", type=float, default=100)
-    parser.add_argument("--student-s", type=float, default=178)
+    parser.add_argument("--teachers-s", type=float, default=290)
+    parser.add_argument("--distill-s", type=float, default=125)
+    parser.add_argument("--student-s", type=float, default=300)
+    parser.add_argument("--refine-s", type=float, default=280)
     parser.add_argument("--processes", type=int, default=GPUS, help="that train the student")
     parser.add_argument("--train", default="", help="more options for train.py")
+    parser.add_argument("--refine", default="", help="more options for refine.py")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    for stage in (prepare, teachers, distill, student):
+    for stage in (prepare, teachers, distill, student, refine):
         finished = args.work / f"{stage.__name__}.done"
         if not finished.exists():
             stage(args)

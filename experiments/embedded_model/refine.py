@@ -1,0 +1,229 @@
+"""Fine-tune a trained model on what its greedy translations are judged by: BLEU on characters and chrF.
+
+    python refine.py --pairs gold.tsv extra.tsv --init MODEL_DIR --run RUN_DIR --dev dev.tsv --seconds 300
+
+Of every source several translations are sampled; those that raise the corpus scores more than their siblings do become
+likelier (policy gradient with the siblings' mean as baseline: Kool et al. 2019; minimum risk training: Shen et al. 2016).
+Maximum likelihood leaves a student that is too short and that only beams bring to its best; this trains the output itself.
+"""
+
+import time
+
+BEGAN = time.monotonic()
+
+import argparse  # noqa: E402
+import copy  # noqa: E402
+import json  # noqa: E402
+import shutil  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import sentencepiece  # noqa: E402
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from batches import EOS, LIMIT, PAD, encode_pair, padded  # noqa: E402
+from corpus import Pair, everyday, read_pairs  # noqa: E402
+from decode import Cached, banned, translate  # noqa: E402
+from evaluate import score  # noqa: E402
+from model import Transformer, load, same_sentence  # noqa: E402
+from reward import Judge, characters, spell, spelling  # noqa: E402
+from torch import Tensor  # noqa: E402
+from torch.utils.checkpoint import checkpoint  # noqa: E402
+from train import Run, schedule  # noqa: E402
+
+CHUNK = 32_768  # target tokens whose logits exist at a time
+
+
+class Sources(torch.utils.data.IterableDataset):
+    """Endless batches of like length: source and target tokens, reference characters, kind (1: everyday)."""
+
+    def __init__(self, pairs: list[Pair], spm: Path, slots: int, times: float, seed: list[int]) -> None:
+        self.pairs, self.spm, self.slots, self.seed = pairs, str(spm), slots, seed
+        weights = np.array([times if everyday(pair) else 1.0 for pair in pairs])
+        self.weights = weights / weights.sum()
+
+    def encoded(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray, Pair]]:
+        spm = sentencepiece.SentencePieceProcessor(model_file=self.spm)
+        for i in rng.choice(len(self.pairs), 8000, p=self.weights):
+            clean, noisy, target = encode_pair(spm, int(rng.integers(2**40)), self.pairs[i], 2)
+            source = noisy if rng.random() < 0.5 else clean
+            if 2 < min(len(source), len(target)) and max(len(source), len(target)) <= LIMIT:
+                yield source, target, self.pairs[i]
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([*self.seed, worker.id if worker else 0])
+        while True:
+            entries = sorted(self.encoded(rng), key=lambda e: max(len(e[0]), len(e[1])))
+            batches = []
+            while entries:
+                longest = max(len(entries[-1][0]), len(entries[-1][1]))
+                size = max(1, self.slots // (longest + 8))
+                batches.append(entries[-size:])
+                del entries[-size:]
+            rng.shuffle(batches := [b for b in batches if len(b) >= 8])
+            for batch in batches:
+                sources, targets, pairs = zip(*batch, strict=True)
+                yield {
+                    "source": padded(sources, PAD),
+                    "target": padded(targets, EOS),
+                    "reference": padded([characters(pair.japanese) for pair in pairs], 0),
+                    "kind": torch.tensor([everyday(pair) for pair in pairs]).long(),
+                }
+
+
+@torch.no_grad()
+def sample(model: Transformer, sources: Tensor, to: int, count: int, temperature: float) -> Tensor:
+    """Draw `count` translations of each source [N, L]: [N, count, T] labels, `to` first, EOS from the end on."""
+    device, limit = sources.device, min(LIMIT, int(1.5 * sources.shape[1]) + 12)
+    cache = Cached(model, sources, count, limit)
+    own = torch.eye(count, dtype=torch.bool, device=device)[None, None]
+    tokens = torch.full((len(sources), count, limit), EOS, device=device)
+    tokens[:, :, 1] = to
+    done = torch.zeros(len(sources), count, dtype=torch.bool, device=device)
+    forbidden = banned(model)
+    for at in range(limit - 1):
+        probability = cache.step(tokens[:, :, at], at, own.repeat(1, 1, 1, at + 1))
+        if at == 0:
+            continue  # the language token is given
+        probability[:, :, forbidden] = 0
+        if at == 1:
+            probability[:, :, EOS] = 0
+        noise = torch.empty_like(probability).exponential_()
+        drawn = (probability.pow_(1 / temperature) / noise).argmax(-1)
+        tokens[:, :, at + 1] = torch.where(done, EOS, drawn)
+        done |= drawn == EOS
+        if at % 8 == 0 and done.all():
+            break
+    return tokens[:, :, 1 : at + 3]
+
+
+def log_probability(hidden: Tensor, embedding: Tensor, labels: Tensor) -> Tensor:
+    """Log probabilities of labels [M] given decoder outputs [M, width]; the logits are made twice, never kept."""
+
+    def part(x: Tensor, chosen: Tensor) -> Tensor:
+        return -F.cross_entropy(F.linear(x, embedding).float(), chosen, reduction="none")
+
+    parts = zip(hidden.split(CHUNK), labels.split(CHUNK), strict=True)
+    return torch.cat([checkpoint(part, x, y, use_reentrant=False) for x, y in parts])
+
+
+def likelihoods(model: Transformer, sources: Tensor, labels: Tensor) -> Tensor:
+    """Log probability of each of labels [N, K, T] (EOS from the end on) given sources [N, L]: [N, K]."""
+    count, kinds, length = labels.shape
+    real = (sources != PAD).long()
+    memory = model.encode(sources, real.cumsum(1) - real, real).repeat_interleave(kinds, 0)
+    labels = labels.flatten(0, 1)
+    tokens = torch.cat([torch.full_like(labels[:, :1], EOS), labels[:, :-1]], 1)
+    x = model.embed(tokens, torch.arange(length, device=tokens.device).expand_as(tokens))
+    ones = torch.ones_like(tokens)
+    seen = same_sentence(ones, ones, causal=True)
+    across = same_sentence(ones, real.repeat_interleave(kinds, 0))
+    for layer in model.decoder.layers:
+        x = layer(x, seen, memory, across)
+    x = model.decoder.layer_norm(x)
+    ended = (labels == EOS).cumsum(1)
+    inside = (ended == 0) | ((ended == 1) & (labels == EOS))
+    inside[:, 0] = False  # the language token is given
+    each = torch.zeros(labels.shape, device=x.device)
+    each[inside] = log_probability(x[inside], model.shared.weight, labels[inside])
+    return each.sum(1).view(count, kinds)
+
+
+def refine(run: Run, args: argparse.Namespace) -> None:
+    model, device = run.model.train(), run.device
+    actor = copy.deepcopy(model).to(torch.float32 if device == "cpu" else torch.bfloat16)
+    actor.train().requires_grad_(False)
+    spm = sentencepiece.SentencePieceProcessor(model_file=str(args.spm))
+    pairs = [pair for path in args.pairs for pair in read_pairs(path)]
+    data = Sources(pairs, args.spm, args.slots, args.everyday, [args.seed, run.step])
+    workers = {} if device == "cpu" else {"num_workers": args.workers, "prefetch_factor": 4}
+    table, judge = spelling(spm).to(device), Judge(device, args.length)
+    scored, began, elapsed = 0.0, run.spent_s, 0.0
+    for batch in torch.utils.data.DataLoader(data, batch_size=None, **workers):
+        elapsed = time.monotonic() - BEGAN
+        run.spent_s = began + elapsed
+        if elapsed > args.call or run.spent_s > args.seconds:
+            break
+        if elapsed - scored > args.score:
+            scored = elapsed
+            run.publish()
+            score_dev(run, args, spm)
+        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+        torch._foreach_copy_(list(actor.parameters()), [p.detach() for p in model.parameters()])
+        to = int(batch["target"][0, 0])
+        drawn = sample(actor, batch["source"], to, args.samples, args.temperature)
+        texts = spell(drawn[:, :, 1:].flatten(0, 1), table)
+        rewards = judge(texts, batch["reference"], batch["kind"])  # [N, samples]
+        advantage = rewards - (rewards.sum(1, keepdim=True) - rewards) / (args.samples - 1)
+        width = max(drawn.shape[2], batch["target"].shape[1])
+        labels = torch.cat([F.pad(drawn, (0, width - drawn.shape[2]), value=EOS),
+                            F.pad(batch["target"], (0, width - batch["target"].shape[1]), value=EOS)[:, None]], 1)  # fmt: skip
+        with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
+            logs = likelihoods(model, batch["source"], labels)
+        loss = -(advantage * logs[:, :-1]).mean() - args.reference * logs[:, -1].mean()
+        run.update(loss, schedule(run.spent_s / args.seconds, run.step, args.warmup), args.horizon)
+        run.tokens += labels.numel()
+        if run.step % args.log == 0 or run.step in (1, 10):
+            print(f"{args.run.name} step {run.step} {run.spent_s:.0f} s {judge} nll {-logs[:, -1].mean():.2f} "
+                  f"sources {len(logs)} spread {rewards.std(1).mean():.3f}", flush=True)  # fmt: skip
+
+
+def score_dev(run: Run, args: argparse.Namespace, spm: sentencepiece.SentencePieceProcessor) -> dict:
+    dev = read_pairs(args.dev)
+    found = dict(translate([load(run.directory, run.device)], [pair.english for pair in dev], spm, 1))
+    report = score(dev, [found[i][0] for i in range(len(dev))])
+    (run.directory / "score.json").write_text(json.dumps(report, ensure_ascii=False) + "\n")
+    print(args.run.name, run.step, report["everyday"], report["technical"], len(report["degenerate"]), flush=True)
+    return report
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=Path, nargs="+", required=True)
+    parser.add_argument("--init", type=Path, required=True, help="the model to refine, with its tokenizer")
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--dev", type=Path, required=True)
+    parser.add_argument("--samples", type=int, default=8, help="translations drawn of each source")
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--dropout", type=float, default=0.25, help="in samples too: without it the model recites what it has learned")
+    parser.add_argument("--reference", type=float, default=0.02, help="weight of the reference's likelihood")
+    parser.add_argument("--length", type=float, default=1.0, help="wanted, as a share of the reference's")
+    parser.add_argument("--everyday", type=float, default=3.0, help="times likelier that an everyday pair is drawn")
+    parser.add_argument("--slots", type=int, default=16_000, help="sources times (longest side + 8) in a batch")
+    parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--warmup", type=int, default=20)
+    parser.add_argument("--horizon", type=int, default=200)
+    parser.add_argument("--seconds", type=float, required=True, help="the whole budget; --call: this call's share")
+    parser.add_argument("--call", type=float, default=float("inf"))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--log", type=int, default=50)
+    parser.add_argument("--score", type=float, default=60, help="seconds between scores on --dev")
+    parser.add_argument("--workers", type=int, default=6)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args(arguments)
+    args.spm = args.init / "sentencepiece.bpe.model"
+    return args
+
+
+def main() -> None:
+    args = parse()
+    torch.set_float32_matmul_precision("high")
+    torch.manual_seed(args.seed)
+    model = load(args.init, "cpu")
+    for layer in (*model.encoder.layers, *model.decoder.layers):
+        layer.dropout = args.dropout
+    run = Run(model, args.run, args.device, args.lr)
+    if run.checkpoint.exists():
+        run.resume()
+    refine(run, args)
+    run.publish()
+    shutil.copyfile(args.spm, args.run / "sentencepiece.bpe.model")
+    score_dev(run, args, sentencepiece.SentencePieceProcessor(model_file=str(args.spm)))
+    if run.spent_s < args.seconds:
+        run.save()
+
+
+if __name__ == "__main__":
+    main()
