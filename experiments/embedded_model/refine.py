@@ -24,7 +24,7 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from batches import EOS, LIMIT, PAD, encode_pair, padded  # noqa: E402
 from corpus import Pair, everyday, read_pairs  # noqa: E402
-from decode import Cached, banned, translate  # noqa: E402
+from decode import Cached, translate  # noqa: E402
 from evaluate import score  # noqa: E402
 from model import Transformer, load, same_sentence  # noqa: E402
 from reward import Judge, characters, spell, spelling  # noqa: E402
@@ -74,24 +74,23 @@ class Sources(torch.utils.data.IterableDataset):
 
 
 @torch.no_grad()
-def sample(model: Transformer, sources: Tensor, to: int, count: int, temperature: float) -> Tensor:
-    """Draw `count` translations of each source [N, L]: [N, count, T] labels, `to` first, EOS from the end on."""
+def sample(model: Transformer, sources: Tensor, to: int, count: int) -> Tensor:
+    """Draw `count` translations of each source [N, L]: [N, count, T] labels, `to` first, EOS from the end on.
+
+    Nothing is forbidden: what is never drawn is never blamed, and would soak up the others' probability.
+    """
     device, limit = sources.device, min(LIMIT, int(1.5 * sources.shape[1]) + 12)
     cache = Cached(model, sources, count, limit)
     own = torch.eye(count, dtype=torch.bool, device=device)[None, None]
     tokens = torch.full((len(sources), count, limit), EOS, device=device)
     tokens[:, :, 1] = to
     done = torch.zeros(len(sources), count, dtype=torch.bool, device=device)
-    forbidden = banned(model)
     for at in range(limit - 1):
         probability = cache.step(tokens[:, :, at], at, own.repeat(1, 1, 1, at + 1))
         if at == 0:
             continue  # the language token is given
-        probability[:, :, forbidden] = 0
-        if at == 1:
-            probability[:, :, EOS] = 0
-        noise = torch.empty_like(probability).exponential_()
-        drawn = (probability.pow_(1 / temperature) / noise).argmax(-1)
+        noise = torch.empty_like(probability).exponential_().clamp_(min=1e-30)
+        drawn = (probability / noise).argmax(-1)
         tokens[:, :, at + 1] = torch.where(done, EOS, drawn)
         done |= drawn == EOS
         if at % 8 == 0 and done.all():
@@ -153,7 +152,7 @@ def refine(run: Run, args: argparse.Namespace) -> None:
         batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
         torch._foreach_copy_(list(actor.parameters()), [p.detach() for p in model.parameters()])
         to = int(batch["target"][0, 0])
-        drawn = sample(actor, batch["source"], to, args.samples, args.temperature)
+        drawn = sample(actor, batch["source"], to, args.samples)
         texts = spell(drawn[:, :, 1:].flatten(0, 1), table)
         rewards = judge(texts, batch["reference"], batch["kind"])  # [N, samples]
         advantage = rewards - (rewards.sum(1, keepdim=True) - rewards) / (args.samples - 1)
@@ -186,7 +185,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--dev", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=8, help="translations drawn of each source")
-    parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--dropout", type=float, default=0.25, help="in samples too: without it the model recites what it has learned")
     parser.add_argument("--reference", type=float, default=0.02, help="weight of the reference's likelihood")
     parser.add_argument("--length", type=float, default=1.0, help="wanted, as a share of the reference's")
