@@ -14,7 +14,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,6 @@ def ours(
     vocabulary=None,
     beam=1,
     n=30,
-    prefetch=None,
 ):
     """One way of ours: ms per sentence (all tokens on the host), first clause, device step."""
     to = torch.bfloat16 if precision != "fp32" else torch.float32
@@ -88,8 +86,6 @@ def ours(
         from stt.nllb.pack import Kernels, Tiling
 
         tiling = Tiling.of(shape)
-        if prefetch is not None:
-            tiling = replace(tiling, prefetch=prefetch)
         packed = Kernels(loaded, state, precision == "int8", kernels == "persistent", tiling)
         loaded.decoder, loaded.embedding, loaded.head = [], None, None
     decoder = decode.Decoder(loaded, state, packed, graph=True)
@@ -162,19 +158,6 @@ def part_fused() -> None:
         "600M 32k int8 fused",
         lambda: ours(s, kernels="fused", precision="int8", vocabulary=32000),
     )
-
-
-def part_prefetch() -> None:
-    for shape, name, options in (
-        ("600M", "32k bf16", {"vocabulary": 32000}),
-        ("600M", "32k int8", {"vocabulary": 32000, "precision": "int8"}),
-        ("600M", "full bf16", {}),
-        ("600M", "32k beam 4", {"vocabulary": 32000, "beam": 4}),
-        ("3.3B", "32k", {"vocabulary": 32000, "n": 6}),
-    ):
-        for on in (False, True):
-            work = lambda s=shape, o=options, on=on: ours(weights.SHAPES[s], prefetch=on, **o)  # noqa: E731
-            attempt(f"{shape} {name} prefetch {on}", work)
 
 
 def part_torch() -> None:

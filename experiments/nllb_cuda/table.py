@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-SENTENCE = ("persistent", "fused", "beam", "large", "torch", "hf", "prefetch")
+SENTENCE = ("persistent", "fused", "beam", "large", "torch", "hf")
 
 
 def main() -> None:

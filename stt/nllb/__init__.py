@@ -1,4 +1,4 @@
-"""A hand-written NLLB decoder: weights, model, decode; kernels, layers, encoder, selection, pack. Read so.
+"""A hand-written NLLB decoder: weights, model, decode; signals, kernels, layers, encoder, selection, pack. Read so.
 
 Only `stt.translator.cuda` imports it, inside `load`, so torch stays out of everything else.
 """

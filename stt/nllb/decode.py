@@ -62,8 +62,7 @@ class Decoder:
         self.ahead = ahead if self.cuda else 0
         self.limit = state.tokens
         self._graphs: dict[tuple[str, int, int], torch.cuda.CUDAGraph] = {}
-        self._host = torch.zeros(state.record.shape, pin_memory=self.cuda)
-        self._ids = torch.zeros(state.tokens + 2, dtype=torch.long, pin_memory=self.cuda)
+        self._given = torch.zeros(state.tokens + 2, dtype=torch.long, pin_memory=self.cuda)
         self._events = [torch.cuda.Event() for _ in range(state.tokens)] if self.cuda else []
 
     @torch.inference_mode()
@@ -147,16 +146,14 @@ class Decoder:
                     launched = at + 1
             if self.cuda:
                 self._events[at].synchronize()
-            yield self._host[at].tolist()
+            yield self.state.told[at].tolist()
 
     def _begin(self, source: list[int], language: int) -> int:
         """Encode, take the language and choose the first token; returns the source bucket."""
         size, state = bucket_of(len(source), self.limit), self.state
-        self._ids[: len(source)] = torch.tensor(source)
-        self._ids[-2], self._ids[-1] = len(source), language
-        state.source.copy_(self._ids[:-2], non_blocking=True)
-        state.length.copy_(self._ids[-2:-1], non_blocking=True)
-        state.forced.copy_(self._ids[-1:], non_blocking=True)
+        self._given[: len(source)] = torch.tensor(source)
+        self._given[-2], self._given[-1] = len(source), language
+        state.given.copy_(self._given, non_blocking=True)
         self._run("begin", size, 0, lambda: self._first(size))
         self._deliver(0)
         self._deliver(1)
@@ -193,8 +190,9 @@ class Decoder:
             self.kernels.head_and_select(self.weights, self.state)
 
     def _deliver(self, at: int) -> None:
-        self._host[at].copy_(self.state.record[at], non_blocking=True)
         if self.cuda:
+            if self.kernels is None:
+                self.state.told[at].copy_(self.state.record[at], non_blocking=True)
             self._events[at].record()
 
     def _run(self, name: str, source: int, cache: int, work: Callable[[], None]) -> None:

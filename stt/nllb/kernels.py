@@ -1,5 +1,5 @@
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, untyped-decorator"
-"""What the phases of the decoder step are made of: waiting, tiles of rows, layer norm, attention.
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, untyped-decorator, assignment"
+"""What the phases of the decoder step are made of: tiles of rows, layer norm, attention.
 
 A matrix row belongs to one warp, a head of the caches to one or two, so that sums are shuffles: each
 trip through shared memory costs as much as the arithmetic of a whole tile. The shapes of the tiles
@@ -11,46 +11,7 @@ from __future__ import annotations
 import triton  # noqa: TID253
 import triton.language as tl  # noqa: TID253
 
-
-@triton.jit
-def _wait(counter, target, PERSISTENT: tl.constexpr):
-    """Spin until `target` programs have arrived (persistent only)."""
-    if PERSISTENT:
-        # One thread reads; an atomic in its place would make 128 programs queue at one address.
-        tl.inline_asm_elementwise(
-            "{ .reg .pred p; .reg .u32 t; .reg .s32 v; mov.u32 t, %tid.x; setp.ne.u32 p, t, 0;"
-            "@p bra DONE; AGAIN: ld.acquire.gpu.global.s32 v, [$1]; setp.lt.s32 p, v, $2;"
-            "@p bra AGAIN; DONE: mov.u32 $0, 0; }",
-            "=r,l,r",
-            [counter, target],
-            dtype=tl.int32,
-            is_pure=False,
-            pack=1,
-        )
-        tl.debug_barrier()
-
-
-@triton.jit
-def _arrive(counter, PERSISTENT: tl.constexpr):
-    """Publish this program's stores and count it."""
-    if PERSISTENT:
-        tl.debug_barrier()
-        tl.atomic_add(counter, 1, sem="release", scope="gpu")
-
-
-@triton.jit
-def _prefetch(pointer, n_bytes, wanted, ON: tl.constexpr):
-    """Ask for `n_bytes` in L2, one instruction from one thread, if `wanted`."""
-    if ON:
-        tl.inline_asm_elementwise(
-            "{ .reg .pred p; .reg .u32 t; mov.u32 t, %tid.x; setp.lt.u32 p, t, $3;"
-            "@p cp.async.bulk.prefetch.L2.global [$1], $2; mov.u32 $0, 0; }",
-            "=r,l,r,r",
-            [pointer, n_bytes, wanted.to(tl.int32)],
-            dtype=tl.int32,
-            is_pure=False,
-            pack=1,
-        )
+from stt.nllb.signals import _sums
 
 
 @triton.jit
@@ -92,16 +53,6 @@ def _add(a, b, more_a, more_b):
 
 
 @triton.jit
-def _stream(parts, PARTS: tl.constexpr, D: tl.constexpr, L: tl.constexpr):
-    """The residual stream [D // L, L], the sum of its parts."""
-    cols = _columns(D, L)
-    x = tl.load(parts + cols, cache_modifier=".cg")
-    for p in tl.static_range(1, PARTS):
-        x += tl.load(parts + p * D + cols, cache_modifier=".cg")
-    return x
-
-
-@triton.jit
 def _moments(x, D: tl.constexpr):
     """Mean and reciprocal deviation of x [D // L, L]."""
     x = tl.reshape(x, [D])
@@ -111,13 +62,30 @@ def _moments(x, D: tl.constexpr):
 
 
 @triton.jit
+def _streams(
+    parts, B: tl.constexpr, PARTS: tl.constexpr, D: tl.constexpr, L: tl.constexpr,
+    PACK: tl.constexpr, CHECKED: tl.constexpr,
+):  # fmt: skip
+    """B rows of the residual stream [D // L, L], their means and their reciprocal deviations."""
+    cols = _columns(D, L)
+    here = ()
+    for b in tl.static_range(B):
+        here = here + (parts + b * PARTS * D + cols,)  # noqa: RUF005 - all Triton knows
+    xs = _sums(here, cols < D, B, PARTS, D, PACK, CHECKED)
+    means, deviations = (), ()
+    for b in tl.static_range(B):
+        mean, deviation = _moments(xs[b], D)
+        means, deviations = means + (mean,), deviations + (deviation,)  # noqa: RUF005
+    return xs, means, deviations
+
+
+@triton.jit
 def _normed(parts, gain, shift, PARTS: tl.constexpr, D: tl.constexpr, L: tl.constexpr):
     """Layer norm [D // L, L] of a residual; gain and shift [D] are in memory."""
     cols = _columns(D, L)
     gain, shift = tl.load(gain + cols), tl.load(shift + cols)
-    x = _stream(parts, PARTS, D, L)
-    mean, deviation = _moments(x, D)
-    return (x - mean) * deviation * gain + shift
+    xs, means, deviations = _streams(parts, 1, PARTS, D, L, 1, False)
+    return (xs[0] - means[0]) * deviations[0] * gain + shift
 
 
 @triton.jit
@@ -173,44 +141,50 @@ def _join(top, total, out, top_2, total_2, out_2):
 
 
 @triton.jit
+def _joined(x, new, at, known, length, ROWS: tl.constexpr):
+    """Block x of a cache with the `new` rows [heads, DH] at positions `known` and on."""
+    for r in tl.static_range(ROWS):
+        here = (at == known + r) & (at < length)
+        row = new[r].to(x.dtype)[None, :, None, None, :]
+        x = tl.where(here[:, :, :, :, None], row, x)
+    return x
+
+
+@triton.jit
 def _attend(
-    q_ptr, k_ptr, v_ptr, k, v, known, length, table, beam,
-    SELF: tl.constexpr, STRIDE: tl.constexpr, TABLE: tl.constexpr, GW: tl.constexpr,
-    DH: tl.constexpr, SCALE: tl.constexpr, BT: tl.constexpr, TL: tl.constexpr, TW: tl.constexpr,
+    q_ptr, k_ptr, v_ptr, k_new, v_new, k, v, known, length, table, beam,
+    ROWS: tl.constexpr, STRIDE: tl.constexpr, TABLE: tl.constexpr, D: tl.constexpr,
+    GW: tl.constexpr, DH: tl.constexpr, SCALE: tl.constexpr, BT: tl.constexpr, TL: tl.constexpr,
+    TW: tl.constexpr, PACK: tl.constexpr, CHECKED: tl.constexpr,
 ):  # fmt: skip
     """Attention [heads, DH] of one query over `length` positions, BT at a time.
 
-    k and v are the first block, loaded as far as it was `known` before the newest row came.
+    Positions before `known` are in the caches, k and v are their first block; this step brings ROWS
+    more at k_new and v_new.
     """
     HEADS: tl.constexpr = GW // DH
-    q = tl.load(q_ptr + _columns(GW, DH), cache_modifier=".cg") * SCALE
-    q = q[None, :, None, None, :]
+    cols = _columns(GW, DH)
+    here = (q_ptr + cols,)
+    for r in tl.static_range(ROWS):
+        here = here + (k_new + r * D + cols, v_new + r * D + cols)  # noqa: RUF005 - all Triton knows
+    brought = _sums(here, cols < GW, 1 + 2 * ROWS, 1, 0, PACK, CHECKED)
+    q = (brought[0] * SCALE)[None, :, None, None, :]
+    k_rows, v_rows = brought[1::2], brought[2::2]
     at = _positions(0, BT, TL, TW)
-    if SELF:
-        new = (at >= known) & (at < length)
-        new = new[:, :, :, :, None]
-        k = tl.where(new, _cached(k_ptr, at, known, length, table, beam, STRIDE, TABLE, GW, DH), k)
-        v = tl.where(new, _cached(v_ptr, at, known, length, table, beam, STRIDE, TABLE, GW, DH), v)
+    k = _joined(k, k_rows, at, known, length, ROWS)
+    v = _joined(v, v_rows, at, known, length, ROWS)
     top = tl.full([HEADS, TW], -1e30, tl.float32)
     total = tl.zeros([HEADS, TW], tl.float32)
     out = tl.zeros([HEADS, TW, DH], tl.float32)
     top, total, out = _block(q, k, v, at < length, top, total, out)
     for start in range(BT, length, BT):
         at = _positions(start, BT, TL, TW)
-        k = _cached(k_ptr, at, 0, length, table, beam, STRIDE, TABLE, GW, DH)
-        v = _cached(v_ptr, at, 0, length, table, beam, STRIDE, TABLE, GW, DH)
+        k = _cached(k_ptr, at, 0, known, table, beam, STRIDE, TABLE, GW, DH)
+        v = _cached(v_ptr, at, 0, known, table, beam, STRIDE, TABLE, GW, DH)
+        k = _joined(k, k_rows, at, known, length, ROWS)
+        v = _joined(v, v_rows, at, known, length, ROWS)
         top, total, out = _block(q, k, v, at < length, top, total, out)
     top = tl.broadcast_to(top[:, :, None], out.shape)
     total = tl.broadcast_to(total[:, :, None], out.shape)
     top, total, out = tl.reduce((top, total, out), 1, _join)
     return out / total
-
-
-@triton.jit
-def _residual(before, rows, group, PARTS: tl.constexpr, D: tl.constexpr):
-    """The residual at `rows` for column group 0, which carries it on; zero for the others."""
-    mine = (rows < D) & (group == 0)
-    x = tl.load(before + rows, mask=mine, other=0.0, cache_modifier=".cg")
-    for p in tl.static_range(1, PARTS):
-        x += tl.load(before + p * D + rows, mask=mine, other=0.0, cache_modifier=".cg")
-    return x

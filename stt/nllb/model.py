@@ -20,7 +20,8 @@ class State:
     """All that changes while a sentence is decoded.
 
     Attributes:
-        source: int64 [tokens]; `length` int64 [1] of them are the sentence.
+        given: int64 [tokens + 2], what the host says of a sentence: `source` int64 [tokens], of which
+            `length` int64 [1] are the sentence, and `forced` int64 [1], the target language.
         step: int64 [1], target position that the next step reads.
         x: float32 [beam, d], embedding of the token at `step`.
         keys: self-attention cache [layers, 2, groups, tokens, beam, group width].
@@ -28,6 +29,7 @@ class State:
         table: int64 [beam, tokens], cache row of each earlier position of a beam.
         scores: float32 [beam], log-probability of the beams.
         record: float32 [tokens, candidates, 3], (token, parent beam, score) of each step.
+        told: the same where the host reads it; kernels write it there themselves.
         done: int32 [1], the end token was chosen: later steps may do nothing.
     """
 
@@ -36,9 +38,8 @@ class State:
         self.beam, self.tokens = beam, tokens
         width = min(GROUP, shape.d_model)
         groups, layers = shape.d_model // width, shape.decoder_layers
-        self.source = torch.zeros(tokens, dtype=torch.long, device=device)
-        self.length = torch.ones(1, dtype=torch.long, device=device)
-        self.forced = torch.zeros(1, dtype=torch.long, device=device)
+        self.given = torch.ones(tokens + 2, dtype=torch.long, device=device)
+        self.source, self.length, self.forced = self.given.split((tokens, 1, 1))
         self.step = torch.zeros(1, dtype=torch.long, device=device)
         self.x = torch.zeros(beam, shape.d_model, device=device)
         self.keys = torch.zeros(layers, 2, groups, tokens, beam, width, dtype=dtype, device=device)
@@ -51,6 +52,9 @@ class State:
         self.logits = torch.zeros(beam, weights.head.shape[0], device=device)
         self.candidates = 1 if beam == 1 else 2 * beam
         self.record = torch.zeros(tokens, self.candidates, 3, device=device)
+        self.told = self.record
+        if device.type == "cuda":
+            self.told = torch.zeros(self.record.shape, pin_memory=True)
         self.done = torch.zeros(1, dtype=torch.int32, device=device)
 
 

@@ -32,7 +32,7 @@ class Tiling:
         rows, out_rows, ffn_rows: matrix rows of a tile in phases 0 and 2, in 1, 3 and 5, in 4.
         head_rows, head_warps, head_programs: of the output head; programs per multiprocessor.
         cache_rows: cached positions that attention takes at a time.
-        prefetch: ask for the rows of later phases in L2 (persistent only).
+        checked: values tell themselves whether they have come, see `layers.py` (persistent).
     """
 
     rows: int = 8
@@ -43,12 +43,12 @@ class Tiling:
     head_warps: int = 4
     head_programs: int = 8
     cache_rows: int = 32
-    prefetch: bool = True
+    checked: bool = True
 
     @classmethod
     def of(cls, shape: Shape) -> Tiling:
-        """The fastest tried for a shape; memory is never idle under a wide model."""
-        return cls() if shape.d_model <= 1024 else cls(rows=4, ffn_rows=8, prefetch=False)
+        """The fastest tried for a shape; checked values were not tried on a wide model."""
+        return cls() if shape.d_model <= 1024 else cls(rows=4, ffn_rows=8, checked=False)
 
 
 class Kernels:
@@ -90,12 +90,12 @@ class Kernels:
         self.rows = torch.zeros(1 + beam, self.parts, d, device=device)
         self.x = self.rows[1:]
         wide = max(beam, 2)
-        self.self_parts = torch.zeros(wide, groups, d, device=device)
-        self.cross_parts = torch.zeros(wide, groups, d, device=device)
-        self.q = torch.zeros(wide, d, device=device)
-        self.hidden = torch.zeros(wide, ffn, device=device)
-        size = triton.next_power_of_2(shape.decoder_layers * 96)
-        self.counters = torch.zeros(size, dtype=torch.int32, device=device)
+        # What the phases of a layer give each other; all bits set: not there yet.
+        floats = shape.decoder_layers * wide * (4 * d + ffn + (2 * groups + self.parts) * d)
+        floats += shape.decoder_layers * 96  # the counters
+        self.unset = torch.full((floats,), -1, dtype=torch.int32, device=device)
+        self.space = self.unset.view(torch.float32)
+        self.arrived = torch.zeros(1, dtype=torch.int32, device=device)
         rows = self.head.shape[0]
         processors = 128
         if device.type == "cuda":
@@ -121,10 +121,10 @@ class Kernels:
         self.lanes = min(512 // item, d)
         self.constants: dict[str, Any] = {
             "M_LAYER": self.matrices.shape[1], "V_LAYER": self.vectors.shape[1],
-            "BEAMS": beam, "D": d, "F": ffn, "DH": width, "T": state.tokens, "GW": group,
-            "GF": ffn_group, "BM": tiling.rows, "BO": tiling.out_rows, "B1": tiling.ffn_rows,
+            "R": wide, "THREADS": 32 * tiling.warps, "BEAMS": beam, "D": d, "F": ffn, "DH": width,
+            "T": state.tokens, "GW": group, "GF": ffn_group, "BM": tiling.rows, "BO": tiling.out_rows, "B1": tiling.ffn_rows,
             "BT": max(tiling.cache_rows, spread["TL"] * spread["TW"]), **spread,
-            "AHEAD": persistent and tiling.prefetch, "L": self.lanes, "SCALE": width**-0.5, "CACHE_BYTES": state.keys.element_size(),
+            "CHECKED": tiling.checked, "L": self.lanes, "SCALE": width**-0.5, "CACHE_BYTES": state.keys.element_size(),
             "num_warps": tiling.warps, "num_stages": 1,
         }  # fmt: skip
         self.encoder = encoder.Encoder(weights, state, self.embedding, self.embedding_scale)
@@ -161,7 +161,7 @@ class Kernels:
     def launches(self) -> int:
         """Kernel launches of one step."""
         layers = 1 if self.persistent else PHASES * self.layer_count
-        return layers + (2 if self.x.shape[0] == 1 else 4)
+        return layers + (1 if self.x.shape[0] == 1 else 4)
 
     def encode(self, state: State, bucket: int) -> None:
         """Fill `state.cross` from the first `bucket` source tokens."""
@@ -171,9 +171,8 @@ class Kernels:
         """Forget the last sentence; the start token and `state.forced` go through the layers together."""
         selection.begin_kernel[(1,)](
             state.forced, self.embedding, self.embedding_scale, self.positions, self.rows,
-            state.record, state.step, state.done, self.counters, state.table, state.scores,
-            self.shape.start, self.shape.pad, COUNTERS=self.counters.numel(), K=state.candidates,
-            B=state.beam, T=state.tokens, T2=triton.next_power_of_2(state.tokens),
+            state.told, state.step, state.done, state.table, state.scores, self.shape.start,
+            self.shape.pad, K=state.candidates, B=state.beam, T=state.tokens, T2=triton.next_power_of_2(state.tokens),
             EMBED=self.shape.embedding_scale, D=self.shape.d_model, PARTS=self.parts,
         )  # fmt: skip
         self._layers(state, self.rows, 2, first=True)
@@ -186,7 +185,7 @@ class Kernels:
 
     def _layers(self, state: State, x: Tensor, rows: int, first: bool) -> None:
         d, ffn, tiling = self.shape.d_model, self.shape.ffn, self.tiling
-        out = self.self_parts.shape[1] * d // tiling.out_rows
+        out = d // self.constants["GW"] * d // tiling.out_rows
         tiles = (
             d // tiling.rows,
             rows * out,
@@ -198,9 +197,8 @@ class Kernels:
             each = [triton.next_power_of_2(triton.cdiv(n, self.programs)) for n in tiles]
         grids = [n // k for n, k in zip(tiles, each, strict=True)]
         arguments = (
-            self.matrices, self.vectors, state.keys, state.cross, x, self.self_parts,
-            self.cross_parts, self.q, self.hidden, self.counters, state.step, state.length,
-            state.table, state.done,
+            self.matrices, self.vectors, state.keys, state.cross, x, self.space, state.step,
+            state.length, state.table, state.done, self.unset[-self.layer_count * 96 :],
         )  # fmt: skip
         constants = {
             **self.constants, "B": rows, "FIRST": first,
@@ -223,37 +221,41 @@ class Kernels:
         rows = self.head.shape[0]
         ids = state.step if weights.ids is None else weights.ids
         shared: dict[str, Any] = {
-            "COUNTERS": self.counters.numel(), "IDS": weights.ids is not None,
-            "EMBED": weights.shape.embedding_scale, "D": d, "PARTS": self.parts, "num_warps": 4,
+            "IDS": weights.ids is not None, "EMBED": weights.shape.embedding_scale, "D": d,
+            "PARTS": self.parts,
         }  # fmt: skip
-        table = (ids, self.embedding, self.embedding_scale, weights.positions, self.x)
+        table = (ids, self.embedding, self.embedding_scale, weights.positions)
+        words = self.unset.numel()
+
+        def slice_of(programs: int) -> int:
+            return int(triton.next_power_of_2(triton.cdiv(words, programs)))
+
         if state.beam == 1:
             selection.head_kernel[(self.head_grid,)](
                 self.x, self.norm, self.head, self.head_scale, self.best_value, self.best_row,
-                state.done, rows, D=d, PARTS=self.parts, BV=tiling.head_rows,
-                L=self.lanes, num_warps=tiling.head_warps,
-            )  # fmt: skip
-            selection.choose_kernel[(1,)](
-                self.best_value, self.best_row, *table, state.record, state.step, state.done,
-                self.counters, weights.shape.end, weights.shape.pad, N=self.head_grid,
-                N2=triton.next_power_of_2(self.head_grid), **shared,
+                self.arrived, *table, state.told, state.step, state.done, self.unset, words, rows,
+                weights.shape.end, weights.shape.pad, BV=tiling.head_rows, L=self.lanes,
+                N=self.head_grid, N2=triton.next_power_of_2(self.head_grid),
+                SLICE=slice_of(self.head_grid), num_warps=tiling.head_warps, **shared,
             )  # fmt: skip
             return
         k, slots = state.candidates, self.chunks * state.candidates
         selection.norm_kernel[(state.beam,)](
             self.x, self.norm, self.h, D=d, PARTS=self.parts, L=self.lanes
         )
-        selection.logits_kernel[(triton.cdiv(rows, 64),)](
-            self.h, self.head, self.head_scale, state.logits, rows, B=state.beam, D=d, BV=64,
-            BK=min(128, d), num_warps=4, num_stages=4,
+        programs = triton.cdiv(rows, 64)
+        selection.logits_kernel[(programs,)](
+            self.h, self.head, self.head_scale, state.logits, self.unset, words, rows,
+            B=state.beam, D=d, BV=64, BK=min(128, d), SLICE=slice_of(programs), num_warps=4,
+            num_stages=4,
         )  # fmt: skip
         selection.candidates_kernel[(state.beam, self.chunks)](
             state.logits, self.values, self.value_rows, self.tops, self.sums, rows, K=k, C=CHUNK
         )
         selection.choose_beams_kernel[(1,)](
             self.values, self.value_rows, self.tops, self.sums, self.chosen, self.moved, *table,
-            state.record, state.step, state.scores, state.table, self.counters,
+            self.x, state.told, state.step, state.scores, state.table,
             weights.shape.end, weights.shape.pad, self.chunks, slots, C2=triton.next_power_of_2(self.chunks),
             N2=triton.next_power_of_2(state.beam * slots), K=k, B=state.beam, T=state.tokens,
-            T2=triton.next_power_of_2(state.tokens), **{**shared, "num_warps": 8},
+            T2=triton.next_power_of_2(state.tokens), num_warps=8, **shared,
         )  # fmt: skip

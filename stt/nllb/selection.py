@@ -24,16 +24,14 @@ def _next(token, b, position, embedding, scales, positions, x, pad, EMBED: tl.co
 
 @triton.jit
 def begin_kernel(
-    forced, embedding, scales, positions, rows, record, step, done, counters, table, scores, start,
-    pad, COUNTERS: tl.constexpr, K: tl.constexpr, B: tl.constexpr, T: tl.constexpr,
-    T2: tl.constexpr, EMBED: tl.constexpr, D: tl.constexpr, PARTS: tl.constexpr,
+    forced, embedding, scales, positions, rows, record, step, done, table, scores, start, pad,
+    K: tl.constexpr, B: tl.constexpr, T: tl.constexpr, T2: tl.constexpr, EMBED: tl.constexpr,
+    D: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """Forget the last sentence; rows 0 and 1 become the start token and the forced language.
 
     Beams share these two positions: row 0 of the cache.
     """
-    at = tl.arange(0, COUNTERS)
-    tl.store(counters + at, tl.zeros([COUNTERS], tl.int32))
     past = tl.arange(0, T2)
     for b in tl.static_range(B):
         tl.store(table + b * T + past, tl.where(past < 2, 0, b).to(tl.int64), mask=past < T)
@@ -48,27 +46,36 @@ def begin_kernel(
 
 
 @triton.jit
+def _forget(space, words, SLICE: tl.constexpr):
+    """This program's slice of `space`, whose readers are done, back to all bits set."""
+    at = tl.program_id(0) * SLICE + tl.arange(0, SLICE)
+    tl.store(space + at, tl.full([SLICE], -1, tl.int32), mask=at < words)
+
+
+@triton.jit
 def head_kernel(
-    x, norm, head, scales, best_value, best_row, done, V,
-    D: tl.constexpr, PARTS: tl.constexpr, BV: tl.constexpr, L: tl.constexpr,
+    x, norm, head, scales, best_value, best_row, arrived, ids, embedding, embedding_scales,
+    positions, record, step, done, space, words, V, end, pad,
+    D: tl.constexpr, PARTS: tl.constexpr, BV: tl.constexpr, L: tl.constexpr, N: tl.constexpr,
+    N2: tl.constexpr, SLICE: tl.constexpr, IDS: tl.constexpr, EMBED: tl.constexpr,
 ):  # fmt: skip
-    """Final norm, output rows and the running argmax of each program (greedy)."""
+    """Final norm, output rows and the running argmax of each program; the last one chooses (greedy)."""
     if tl.load(done) != 0:
         return
     pid = tl.program_id(0)
-    programs = tl.num_programs(0)
     slot = tl.arange(0, BV)
     cols = _columns(D, L)[None, :, :]
     tiles = tl.cdiv(V, BV)
     rows = pid * BV + slot
     here = head + rows.to(tl.int64)[:, None, None] * D + cols
     w = tl.load(here, mask=(rows < V)[:, None, None], other=0)
+    _forget(space, words, SLICE)
     h = _normed(x, norm, norm + D, PARTS, D, L)
     value = tl.full([BV], float("-inf"), tl.float32)
     row = tl.zeros([BV], tl.int32)
-    for i in range(pid, tiles, programs):
+    for i in range(pid, tiles, N):
         # The next tile is on its way while this one is multiplied.
-        ahead = (i + programs) * BV + slot
+        ahead = (i + N) * BV + slot
         there = head + ahead.to(tl.int64)[:, None, None] * D + cols
         w_next = tl.load(there, mask=(ahead < V)[:, None, None], other=0)
         rows = i * BV + slot
@@ -81,27 +88,28 @@ def head_kernel(
     top = tl.max(value, axis=0)
     tl.store(best_value + pid, top)
     tl.store(best_row + pid, tl.min(tl.where(value == top, row, 2147483647), axis=0))
+    tl.debug_barrier()
+    if tl.atomic_add(arrived, 1) == N - 1:
+        tl.store(arrived, 0)
+        _choose(best_value, best_row, ids, embedding, embedding_scales, positions, x, record, step,
+                done, end, pad, N, N2, IDS, EMBED, D, PARTS)  # fmt: skip
 
 
 @triton.jit
-def choose_kernel(
-    best_value, best_row, ids, embedding, scales, positions, x, record, step, done, counters, end, pad,
-    N: tl.constexpr, N2: tl.constexpr, COUNTERS: tl.constexpr, IDS: tl.constexpr,
-    EMBED: tl.constexpr, D: tl.constexpr, PARTS: tl.constexpr,
+def _choose(
+    best_value, best_row, ids, embedding, scales, positions, x, record, step, done, end, pad,
+    N: tl.constexpr, N2: tl.constexpr, IDS: tl.constexpr, EMBED: tl.constexpr, D: tl.constexpr,
+    PARTS: tl.constexpr,
 ):  # fmt: skip
-    """Greedy selection by one program: record, end flag, next embedding, counters back to zero."""
-    at = tl.arange(0, COUNTERS)
-    tl.store(counters + at, tl.zeros([COUNTERS], tl.int32))
-    if tl.load(done) != 0:
-        return
+    """The best of all programs: record, end flag, next embedding."""
     slot = tl.arange(0, N2)
-    value = tl.load(best_value + slot, mask=slot < N, other=float("-inf"))
-    row = tl.load(best_row + slot, mask=slot < N, other=2147483647)
+    value = tl.load(best_value + slot, mask=slot < N, other=float("-inf"), cache_modifier=".cg")
+    row = tl.load(best_row + slot, mask=slot < N, other=2147483647, cache_modifier=".cg")
+    t = tl.load(step)
     top = tl.max(value, axis=0)
     token = tl.min(tl.where(value == top, row, 2147483647), axis=0).to(tl.int64)
     if IDS:
         token = tl.load(ids + token)
-    t = tl.load(step)
     tl.store(record + t * 3, token.to(tl.float32))
     tl.store(record + t * 3 + 1, 0.0)
     tl.store(record + t * 3 + 2, top)
@@ -121,10 +129,11 @@ def norm_kernel(x, norm, out, D: tl.constexpr, PARTS: tl.constexpr, L: tl.conste
 
 @triton.jit
 def logits_kernel(
-    h, head, scales, logits, V, B: tl.constexpr, D: tl.constexpr, BV: tl.constexpr,
-    BK: tl.constexpr,
+    h, head, scales, logits, space, words, V, B: tl.constexpr, D: tl.constexpr,
+    BV: tl.constexpr, BK: tl.constexpr, SLICE: tl.constexpr,
 ):  # fmt: skip
     """Logits [B, V] of all beams: each row of the head is read once (h is padded to 16 rows)."""
+    _forget(space, words, SLICE)
     rows = tl.program_id(0) * BV + tl.arange(0, BV)
     beams = tl.arange(0, 16)
     acc = tl.zeros([BV, 16], tl.float32)
@@ -162,13 +171,11 @@ def candidates_kernel(logits, values, rows_out, tops, sums, V, K: tl.constexpr, 
 @triton.jit
 def choose_beams_kernel(
     values, rows, tops, sums, chosen, moved, ids, embedding, scales, positions, x, record, step,
-    scores, table, counters, end, pad, CHUNKS, SLOTS, C2: tl.constexpr, N2: tl.constexpr,
-    K: tl.constexpr, COUNTERS: tl.constexpr, IDS: tl.constexpr, EMBED: tl.constexpr,
-    B: tl.constexpr, T: tl.constexpr, T2: tl.constexpr, D: tl.constexpr, PARTS: tl.constexpr,
+    scores, table, end, pad, CHUNKS, SLOTS, C2: tl.constexpr, N2: tl.constexpr, K: tl.constexpr,
+    IDS: tl.constexpr, EMBED: tl.constexpr, B: tl.constexpr, T: tl.constexpr, T2: tl.constexpr,
+    D: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """Beam selection by one program: the K best continuations, the B running beams, their caches."""
-    at = tl.arange(0, COUNTERS)
-    tl.store(counters + at, tl.zeros([COUNTERS], tl.int32))
     slot = tl.arange(0, N2)
     chunk = tl.arange(0, C2)
     total = tl.load(values + slot, mask=slot < B * SLOTS, other=float("-inf"))

@@ -123,6 +123,20 @@ def test_logits_that_are_not_finite_are_an_error_and_the_next_sentence_is_fine(k
     assert spoken(translator) == before
 
 
+@pytest.mark.parametrize("beam", [1, 4])
+def test_a_layer_that_gives_nan_does_not_make_the_programs_wait_for_ever(beam):
+    translator = engine(kernels=Kernels.persistent, beam=beam)
+    translator.load(Device("cuda", 1))
+    before = spoken(translator)
+    vectors = translator._decoder.kernels.vectors
+    whole = vectors.clone()
+    vectors[0] = math.nan
+    with pytest.raises(EngineError, match="not finite"):
+        list(translator.translate(TEXT))
+    vectors.copy_(whole)
+    assert spoken(translator) == before
+
+
 def test_too_little_memory_is_said_and_a_smaller_model_still_loads():
     free = torch.cuda.mem_get_info()[0] / torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(min(free, 0.02))
