@@ -72,7 +72,11 @@ def wrap(first: int, pieces: list[int]) -> np.ndarray:
 
 
 def encode_pair(
-    spm: sentencepiece.SentencePieceProcessor, number: int, pair: Pair, variants: int, reverse: bool = False
+    spm: sentencepiece.SentencePieceProcessor,
+    number: int,
+    pair: Pair,
+    variants: int,
+    reverse: bool = False,
 ) -> list[np.ndarray]:
     """Tokens of the source (clean, then noisy variants with BPE dropout) and, last, of the target.
 
@@ -112,7 +116,9 @@ def store(pairs: list[Pair], encoded: list[list[np.ndarray]], out: Path) -> None
     partial.replace(out)
 
 
-def encode(pairs: list[Pair], spm_model: Path, out: Path, variants: int = 4, reverse: bool = False) -> None:
+def encode(
+    pairs: list[Pair], spm_model: Path, out: Path, variants: int = 4, reverse: bool = False
+) -> None:
     """Tokenize `pairs` on all cores into `out` (.npz)."""
     parts = [
         (first, pairs[first : first + 2000], str(spm_model), variants, reverse)

@@ -36,7 +36,9 @@ class Cached:
         device, dtype = tokens.device, model.shared.weight.dtype
         self.mask = (tokens != PAD)[:, None, None]
         memory = model.encode(
-            tokens, torch.arange(tokens.shape[1], device=device).expand_as(tokens), (tokens != PAD).long()
+            tokens,
+            torch.arange(tokens.shape[1], device=device).expand_as(tokens),
+            (tokens != PAD).long(),
         )
         shape = len(tokens), model.shape.heads, limit * beam, 64
         self.cross, self.own = [], []

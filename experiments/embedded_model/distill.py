@@ -75,9 +75,7 @@ def choose(jobs: list[tuple[Pair, list[str]]], back: bool, seed: int) -> list[En
     held, spm_model = _share
     spm = sentencepiece.SentencePieceProcessor(model_file=spm_model)
     new = [made for pair, candidates in jobs for made in chosen(pair, candidates, back, held)]
-    return [
-        (pair, encode_pair(spm, seed + n, pair, VARIANTS)) for n, pair in enumerate(new)
-    ]
+    return [(pair, encode_pair(spm, seed + n, pair, VARIANTS)) for n, pair in enumerate(new)]
 
 
 class Translating:
@@ -192,7 +190,9 @@ def main() -> None:
         new = forward.entries() + back + again
     random.Random(1).shuffle(new)
     write_pairs([pair for pair, _ in new], args.out)
-    write_pairs([pair for pair, _ in back], args.out.with_name(args.out.name.replace("distilled", "back")))
+    write_pairs(
+        [pair for pair, _ in back], args.out.with_name(args.out.name.replace("distilled", "back"))
+    )
     store([pair for pair, _ in new], [tokens for _, tokens in new], args.out.with_suffix(".npz"))
     stamp(f"{args.out.stem}: {len(new)} pairs, {len(back)} back, {len(again)} again")
     save_soft(models, args.out.with_suffix(".npz"), BEGAN + SCORED * args.seconds)

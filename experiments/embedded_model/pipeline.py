@@ -27,7 +27,6 @@ TEACHERS = {  # run name: shape, dropout, learning rate
 }
 BACK = ("6-4-512-2048", 0.2, 1e-3)
 STUDENT = ("6-2-512-1536", 0.1, 8e-4)
-REFINED = ((0.25, 1.02), (0.3, 1.03), (0.25, 1.04), (0.3, 1.05))  # dropout, wanted length
 GPUS = max(torch.cuda.device_count(), 1)
 BEGAN = time.monotonic()
 
@@ -159,10 +158,10 @@ def refine(args: argparse.Namespace) -> None:
     jobs = [
         command("refine.py", "--pairs", *pairs, "--init", work / "student", "--run", work / f"refined{i}",
                 "--dev", args.data / "dev.tsv", "--seconds", args.refine_s - 12, "--seed", i + 1,
-                "--dropout", dropout, "--length", length, "--everyday", 1.5, *args.refine.split())
-        for i, (dropout, length) in enumerate(REFINED)
+                "--everyday", 1.5, *args.refine.split())
+        for i in range(GPUS)
     ]  # fmt: skip
-    run(jobs, args.refine_s * -(-len(jobs) // GPUS) + 15)
+    run(jobs, args.refine_s + 15)
     stamp("refined")
 
 

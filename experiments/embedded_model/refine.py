@@ -24,7 +24,7 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from batches import EOS, LIMIT, PAD, encode_pair, padded  # noqa: E402
 from corpus import Pair, everyday, read_pairs  # noqa: E402
-from decode import Cached, translate  # noqa: E402
+from decode import Cached, banned, translate  # noqa: E402
 from evaluate import score  # noqa: E402
 from model import Transformer, load, same_sentence  # noqa: E402
 from reward import Judge, characters, spell, spelling  # noqa: E402
@@ -38,7 +38,9 @@ CHUNK = 32_768  # target tokens whose logits exist at a time
 class Sources(torch.utils.data.IterableDataset):
     """Endless batches of like length: source and target tokens, reference characters, kind (1: everyday)."""
 
-    def __init__(self, pairs: list[Pair], spm: Path, slots: int, times: float, seed: list[int]) -> None:
+    def __init__(
+        self, pairs: list[Pair], spm: Path, slots: int, times: float, seed: list[int]
+    ) -> None:
         self.pairs, self.spm, self.slots, self.seed = pairs, str(spm), slots, seed
         weights = np.array([times if everyday(pair) else 1.0 for pair in pairs])
         self.weights = weights / weights.sum()
@@ -75,21 +77,22 @@ class Sources(torch.utils.data.IterableDataset):
 
 @torch.no_grad()
 def sample(model: Transformer, sources: Tensor, to: int, count: int) -> Tensor:
-    """Draw `count` translations of each source [N, L]: [N, count, T] labels, `to` first, EOS from the end on.
-
-    Nothing is forbidden: what is never drawn is never blamed, and would soak up the others' probability.
-    """
+    """Draw `count` translations of each source [N, L]: [N, count, T] labels, `to` first, EOS from the end on."""
     device, limit = sources.device, min(LIMIT, int(1.5 * sources.shape[1]) + 12)
     cache = Cached(model, sources, count, limit)
     own = torch.eye(count, dtype=torch.bool, device=device)[None, None]
     tokens = torch.full((len(sources), count, limit), EOS, device=device)
     tokens[:, :, 1] = to
     done = torch.zeros(len(sources), count, dtype=torch.bool, device=device)
+    forbidden = banned(model)
     for at in range(limit - 1):
         probability = cache.step(tokens[:, :, at], at, own.repeat(1, 1, 1, at + 1))
         if at == 0:
             continue  # the language token is given
-        noise = torch.empty_like(probability).exponential_().clamp_(min=1e-30)
+        probability[:, :, forbidden] = 0
+        if at == 1:
+            probability[:, :, EOS] = 0
+        noise = torch.empty_like(probability).exponential_()
         drawn = (probability / noise).argmax(-1)
         tokens[:, :, at + 1] = torch.where(done, EOS, drawn)
         done |= drawn == EOS
@@ -112,7 +115,8 @@ def likelihoods(model: Transformer, sources: Tensor, labels: Tensor) -> Tensor:
     """Log probability of each of labels [N, K, T] (EOS from the end on) given sources [N, L]: [N, K]."""
     count, kinds, length = labels.shape
     real = (sources != PAD).long()
-    memory = model.encode(sources, real.cumsum(1) - real, real).repeat_interleave(kinds, 0)
+    places = torch.arange(sources.shape[1], device=sources.device).expand_as(sources)
+    memory = model.encode(sources, places, real).repeat_interleave(kinds, 0)
     labels = labels.flatten(0, 1)
     tokens = torch.cat([torch.full_like(labels[:, :1], EOS), labels[:, :-1]], 1)
     x = model.embed(tokens, torch.arange(length, device=tokens.device).expand_as(tokens))
@@ -138,7 +142,7 @@ def refine(run: Run, args: argparse.Namespace) -> None:
     pairs = [pair for path in args.pairs for pair in read_pairs(path)]
     data = Sources(pairs, args.spm, args.slots, args.everyday, [args.seed, run.step])
     workers = {} if device == "cpu" else {"num_workers": args.workers, "prefetch_factor": 4}
-    table, judge = spelling(spm).to(device), Judge(device, args.length)
+    table, judge = spelling(spm).to(device), Judge(device)
     scored, began, elapsed = 0.0, run.spent_s, 0.0
     for batch in torch.utils.data.DataLoader(data, batch_size=None, **workers):
         elapsed = time.monotonic() - BEGAN
@@ -169,31 +173,58 @@ def refine(run: Run, args: argparse.Namespace) -> None:
                   f"sources {len(logs)} spread {rewards.std(1).mean():.3f}", flush=True)  # fmt: skip
 
 
-def score_dev(run: Run, args: argparse.Namespace, spm: sentencepiece.SentencePieceProcessor) -> dict:
+def score_dev(
+    run: Run, args: argparse.Namespace, spm: sentencepiece.SentencePieceProcessor
+) -> dict:
     dev = read_pairs(args.dev)
-    found = dict(translate([load(run.directory, run.device)], [pair.english for pair in dev], spm, 1))
+    found = dict(
+        translate([load(run.directory, run.device)], [pair.english for pair in dev], spm, 1)
+    )
     report = score(dev, [found[i][0] for i in range(len(dev))])
     (run.directory / "score.json").write_text(json.dumps(report, ensure_ascii=False) + "\n")
-    print(args.run.name, run.step, report["everyday"], report["technical"], len(report["degenerate"]), flush=True)
+    print(
+        args.run.name,
+        run.step,
+        report["everyday"],
+        report["technical"],
+        len(report["degenerate"]),
+        flush=True,
+    )
     return report
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=Path, nargs="+", required=True)
-    parser.add_argument("--init", type=Path, required=True, help="the model to refine, with its tokenizer")
+    parser.add_argument(
+        "--init", type=Path, required=True, help="the model to refine, with its tokenizer"
+    )
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--dev", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=8, help="translations drawn of each source")
-    parser.add_argument("--dropout", type=float, default=0.25, help="in samples too: without it the model recites what it has learned")
-    parser.add_argument("--reference", type=float, default=0.02, help="weight of the reference's likelihood")
-    parser.add_argument("--length", type=float, default=1.0, help="wanted, as a share of the reference's")
-    parser.add_argument("--everyday", type=float, default=3.0, help="times likelier that an everyday pair is drawn")
-    parser.add_argument("--slots", type=int, default=16_000, help="sources times (longest side + 8) in a batch")
+    parser.add_argument(
+        "--dropout",
+        type=float,
+        default=0.25,
+        help="in samples too: without it the model recites what it has learned",
+    )
+    parser.add_argument(
+        "--reference", type=float, default=0.02, help="weight of the reference's likelihood"
+    )
+    parser.add_argument(
+        "--everyday", type=float, default=3.0, help="times likelier that an everyday pair is drawn"
+    )
+    parser.add_argument(
+        "--slots", type=int, default=16_000, help="sources times (longest side + 8) in a batch"
+    )
     parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--warmup", type=int, default=20)
     parser.add_argument("--horizon", type=int, default=200)
-    parser.add_argument("--seconds", type=float, required=True, help="the whole budget; --call: this call's share")
+    parser.add_argument(
+        "--seconds", type=float, required=True, help="the whole budget; --call: this call's share"
+    )
     parser.add_argument("--call", type=float, default=float("inf"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log", type=int, default=50)

@@ -34,7 +34,9 @@ def spell(tokens: Tensor, table: Tensor) -> Tensor:
     """Characters [B, longest] of token rows [B, T], 0 behind the end."""
     spread = table[tokens].flatten(1)
     real = spread > 0
-    texts = torch.zeros(len(spread), int(real.sum(1).max()) + 1, dtype=spread.dtype, device=spread.device)
+    texts = torch.zeros(
+        len(spread), int(real.sum(1).max()) + 1, dtype=spread.dtype, device=spread.device
+    )
     place = torch.where(real, real.cumsum(1) - 1, texts.shape[1] - 1)
     return texts.scatter_(1, place, torch.where(real, spread, 0))
 
@@ -57,55 +59,56 @@ def matches(texts: Tensor, references: Tensor) -> Tensor:
 
 def totals(texts: Tensor) -> Tensor:
     """Number of n-grams of each order: [..., 6]."""
-    return ((texts > 0).sum(-1, keepdim=True) - torch.arange(ORDERS, device=texts.device)).clamp(min=0)
+    return ((texts > 0).sum(-1, keepdim=True) - torch.arange(ORDERS, device=texts.device)).clamp(
+        min=0
+    )
 
 
 class Judge:
-    """Rewards against running corpus sums, kept for everyday and technical sentences apart.
+    """Rewards against running corpus sums, kept for everyday and technical sentences apart."""
 
-    BLEU's brevity penalty is on the whole corpus; here a sentence pays for its own missing characters, up to `length`
-    times its reference, and none earns by running on.
-    """
-
-    def __init__(self, device: str, length: float = 1.0) -> None:
-        self.length = length
-        self.sums = torch.zeros(2, 4, ORDERS, dtype=torch.float64, device=device)
+    def __init__(self, device: str) -> None:
+        self.sums = torch.zeros(2, 3, ORDERS, dtype=torch.float64, device=device)
         self.sentences = torch.zeros(2, dtype=torch.float64, device=device)
 
     def __call__(self, texts: Tensor, references: Tensor, kind: Tensor) -> Tensor:
         """Rewards [N, K] of texts [N * K, L] against references [N, R] of kinds [N] (0 or 1)."""
         each = len(texts) // len(references)
-        repeated = references.repeat_interleave(each, 0)
+        expected = totals(references)
         size = max(1, 400_000_000 // (texts.shape[1] * max(texts.shape[1], references.shape[1])))
-        parts = zip(texts.split(size), repeated.split(size), strict=True)
-        matched, produced = torch.cat([matches(*part) for part in parts]), totals(texts)
-        expected = totals(references).double()
-        covered = torch.minimum(produced, self.length * totals(repeated))
-        counts = torch.stack([matched, produced, covered], 1).double().unflatten(0, (-1, each))
-        self.remember(torch.cat([counts.mean(1), expected[:, None]], 1), kind)
+        repeated = references.repeat_interleave(each, 0)
+        matched = torch.cat(
+            [matches(*part) for part in zip(texts.split(size), repeated.split(size), strict=True)]
+        )
+        counts = torch.stack(
+            [matched.view(-1, each, ORDERS), totals(texts).view(-1, each, ORDERS)], 2
+        ).double()
+        self.remember(counts.mean(1), expected.double(), kind)
         return (self.slopes()[kind][:, None] * counts).sum((2, 3)).float()
 
-    def remember(self, counts: Tensor, kind: Tensor) -> None:
+    def remember(self, produced: Tensor, expected: Tensor, kind: Tensor) -> None:
+        new = torch.cat([produced, expected[:, None]], 1)
         for k in range(2):
             if (kind == k).any():
-                self.sums[k] = MEMORY * self.sums[k] + counts[kind == k].sum(0)
+                self.sums[k] = MEMORY * self.sums[k] + new[kind == k].sum(0)
                 self.sentences[k] = MEMORY * self.sentences[k] + (kind == k).sum()
 
     def scores(self, sums: Tensor) -> Tensor:
-        """Logarithms of BLEU and chrF, each [2], of sums [2, 4, 6]: matched, produced, covered, expected."""
-        matched, produced, covered, expected = sums.clamp(min=1e-9).unbind(1)
+        """Logarithms of BLEU and chrF, each [2], of sums [2, 3, 6]: matched, produced, expected."""
+        matched, produced, expected = sums.clamp(min=1e-9).unbind(1)
         precision, recall = matched / produced, matched / expected
-        bleu = precision[:, :4].log().mean(1) + 1 - self.length * expected[:, 0] / covered[:, 0]
+        short = (1 - expected[:, 0] / produced[:, 0]).clamp(max=0)
+        bleu = precision[:, :4].log().mean(1) + short
         p, r = precision.mean(1), recall.mean(1)
         return torch.stack([bleu, ((1 + BETA2) * p * r / (BETA2 * p + r)).log()])
 
     def slopes(self) -> Tensor:
-        """Derivatives of the mean log score of a corpus of one sentence by the first three counts: [2, 3, 6]."""
+        """Derivatives of the mean log score of a corpus of one sentence by matched and produced counts: [2, 2, 6]."""
         sums = self.sums.clone().requires_grad_()
         self.scores(sums).mean(0).sum().backward()
-        return sums.grad[:, :3] * self.sentences[:, None, None]
+        return sums.grad[:, :2] * self.sentences[:, None, None]
 
     def __str__(self) -> str:
         bleu, chrf = (100 * self.scores(self.sums).exp()).tolist()
-        lengths = (self.sums[:, 1, 0] / self.sums[:, 3, 0].clamp(min=1)).tolist()
+        lengths = (self.sums[:, 1, 0] / self.sums[:, 2, 0].clamp(min=1)).tolist()
         return f"technical {bleu[0]:.2f} / {chrf[0]:.2f} x{lengths[0]:.3f} everyday {bleu[1]:.2f} / {chrf[1]:.2f} x{lengths[1]:.3f}"

@@ -13,6 +13,7 @@ import pytest
 RECIPE = Path(__file__).parents[2] / "experiments" / "embedded_model"
 MODULES = (
     "export", "corpus", "gold", "model", "grow", "batches", "train", "decode", "distill", "evaluate",
+    "reward", "refine",
 )  # fmt: skip
 PIECES = 400
 
@@ -93,7 +94,7 @@ def test_training_lowers_the_loss_and_resumes_where_it_stopped(run):
 
 def test_the_exported_int8_model_reproduces_the_pairs_it_was_trained_on(recipe, run, pairs):
     out = run.path / "shipped"
-    recipe.export.export(run.path, out, "int8", "test")
+    recipe.export.export([run.path], out, "int8", "test")
     translations = recipe.evaluate.translate_torch(out, [p.english for p in pairs], beam=1)
     right = sum(pair.japanese == text for pair, text in zip(pairs, translations, strict=True))
     assert right >= 180
@@ -103,7 +104,7 @@ def test_exported_rows_use_the_whole_int8_range_and_rebuild_the_weights(recipe, 
     import numpy as np
     from safetensors import safe_open
 
-    recipe.export.export(run.path, run.path / "int8", "int8", "test")
+    recipe.export.export([run.path], run.path / "int8", "int8", "test")
     weights = recipe.export.load_state(run.path / "model.safetensors")
     weights["model.shared.weight"][recipe.export.PAD] = 0
     with safe_open(run.path / "int8" / "model.safetensors", "np") as stored:
@@ -140,7 +141,7 @@ def test_a_beam_that_changes_its_parent_decodes_as_if_alone(recipe, run):
     torch.manual_seed(3)
     model, beam, steps = recipe.model.load(run.path, "cpu"), 3, 6
     source = torch.randint(4, PIECES, (7,))
-    cache = recipe.decode.Cached(model, [source.numpy()], beam, limit=steps)
+    cache = recipe.decode.Cached(model, source[None], beam, limit=steps)
     ancestors = torch.zeros(1, 1, beam, steps * beam, dtype=torch.bool)
     histories = torch.zeros(beam, 0, dtype=torch.long)
     for at in range(steps):
@@ -177,6 +178,87 @@ def test_soft_labels_follow_the_teacher_and_the_reference_stands_in_where_time_r
         _, weights = recipe.train.targets(batch, soft, hard_share=0.2)
         assert torch.allclose(weights.sum(-1), real.float(), atol=1e-2)
         assert torch.allclose(weights[..., 0][real], torch.tensor(hard), atol=1e-2)
+
+
+def test_several_runs_are_exported_as_their_mean(recipe, run, tmp_path):
+    import numpy as np
+
+    state = recipe.export.load_state(run.path / "model.safetensors")
+    shape = recipe.model.load(run.path, "cpu").shape
+    import torch
+
+    for name, factor in (("half", 0.5), ("more", 1.5)):
+        scaled = {
+            key.removeprefix("model."): torch.from_numpy(factor * tensor)
+            for key, tensor in state.items()
+        }
+        recipe.model.save(scaled, shape, tmp_path / name)
+    mean = recipe.export.averaged([tmp_path / "half", tmp_path / "more"])
+    assert all(
+        np.allclose(mean[key], tensor, rtol=2e-3, atol=1e-4) for key, tensor in state.items()
+    )
+
+
+def test_rewards_follow_the_scores_they_stand_for(recipe):
+    """BLEU and chrF from counts on the device are sacrebleu's, and a reward is a derivative of them."""
+    import sacrebleu
+    import torch
+
+    texts = ["今日は雨が降る。", "猫が猫を見る", "ああああ", "本を 三冊 買った。", "はい"]
+    references = [
+        "今日は雨です。",
+        "猫は犬を見た。",
+        "ああ、そうか。",
+        "本を三冊買いました。",
+        "はい",
+    ]
+    rows = [
+        recipe.batches.padded([recipe.reward.characters(text) for text in side], 0)
+        for side in (texts, references)
+    ]
+    judge, kind = recipe.reward.Judge("cpu"), torch.ones(5, dtype=torch.long)
+    rewards = judge(*rows, kind)[:, 0]
+    found = 100 * judge.scores(judge.sums).exp()[:, 1]
+    bleu = sacrebleu.corpus_bleu(texts, [references], tokenize="char").score
+    chrf = sacrebleu.corpus_chrf(texts, [references]).score
+    assert torch.allclose(found, torch.tensor([bleu, chrf], dtype=found.dtype), atol=1e-2)
+
+    before = judge.scores(judge.sums)[:, 1].mean()
+    counts = torch.stack([recipe.reward.matches(*rows), recipe.reward.totals(rows[0])], 1).double()
+    for number in range(5):
+        sums = judge.sums.clone()
+        sums[1, :2] += 1e-6 * counts[number]
+        change = (judge.scores(sums)[:, 1].mean() - before) / 1e-6 * len(texts)
+        assert abs(change - rewards[number]) < 1e-3
+
+
+def test_refinement_raises_the_score_of_what_is_drawn(recipe, run, pairs, tmp_path, monkeypatch):
+    """With half of its neurons dropped the tiny model errs; refinement teaches it to err less."""
+    import torch
+
+    recipe.corpus.write_pairs(pairs, tmp_path / "gold.tsv")
+    args = recipe.refine.parse([
+        "--pairs", str(tmp_path / "gold.tsv"), "--init", str(run.path), "--run", str(tmp_path / "run"),
+        "--dev", str(tmp_path / "gold.tsv"), "--seconds", "1e9", "--call", "10", "--slots", "600", "--samples", "4",
+        "--dropout", "0.5", "--lr", "1e-3", "--reference", "0", "--device", "cpu",
+    ])  # fmt: skip
+    scores = []
+
+    class Watched(recipe.reward.Judge):
+        def __call__(self, *given):
+            rewards = super().__call__(*given)
+            scores.append(self.scores(self.sums)[:, 1].mean().item())
+            return rewards
+
+    monkeypatch.setattr(recipe.refine, "Judge", Watched)
+    monkeypatch.setattr(recipe.refine, "BEGAN", time.monotonic())
+    torch.manual_seed(1)
+    model = recipe.model.load(run.path, "cpu")
+    for layer in (*model.encoder.layers, *model.decoder.layers):
+        layer.dropout = args.dropout
+    recipe.refine.refine(recipe.train.Run(model, args.run, "cpu", args.lr), args)
+    assert len(scores) > 20
+    assert scores[-1] > scores[5] + 0.05
 
 
 def test_pairs_made_for_training_repeat_no_held_out_sentence(recipe, pairs, tmp_path):
