@@ -9,6 +9,8 @@ import platform
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -36,6 +38,16 @@ def settle() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # a pool that waits must not burn a core
     # Token callbacks and the voice share the interpreter: at the default of 5 ms one waits for the other.
     sys.setswitchinterval(0.0001)
+
+
+@contextmanager
+def reader_may_go() -> Iterator[None]:
+    """`| head -1`: when nobody reads standard output any more, the rest is dropped without a word."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def leave(status: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from stt import jsonl
 from stt.comparison import MIN_N, Ratio, by_sentence, paired
+from stt.environment import reader_may_go
 from stt.errors import ResultsError
 from stt.messages import Status
 from stt.metrics import METRICS, imbalance, metrics, samples
@@ -273,11 +274,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = judge(_one(asked.run), base, allow_other_machine=asked.allow_other_machine)
     except ResultsError as error:
         found = Judgement(doubts=[str(error)])
-    if asked.json:
-        facts = {"run": asked.run, "exit_status": found.exit_status, "verdict": found.verdict}
+    with reader_may_go():
+        _print(found, asked.run, asked.json)
+    return found.exit_status
+
+
+def _print(found: Judgement, run: Path, as_json: bool) -> None:
+    if as_json:
+        facts = {"run": run, "exit_status": found.exit_status, "verdict": found.verdict}
         print(jsonl.dumps({**facts, **asdict(found)}, indent=1).decode())
-        return found.exit_status
-    print(f"run {asked.run}")
+        return
+    print(f"run {run}")
     for name, absolute in found.verdicts.items():
         print(f"{name} {absolute}")
     for name, ratio in found.ratios.items():
@@ -286,7 +293,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for note in found.notes:
         print(f"note: {note}")
     print(found.verdict)
-    return found.exit_status
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stt.environment import reader_may_go
 from stt.errors import ResultsError, SttError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _quality(rows: pd.DataFrame) -> tuple[float, float] | None:
     from stt.quality import bleu, chrf
 
     scored = rows[rows["reference"].notna() & (rows["pass"] == rows["pass"].min())]
-    if scored.empty:
+    if scored.empty or (scored["translation"] == scored["source"]).all():  # nothing was translated
         return None
     # A corpus line of two sentences is two utterances (s007, s007.2) with one reference.
     message = scored["id"].str.replace(r"\.\d+$", "", regex=True)
@@ -273,9 +274,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         found = [Path(header["path"]) for header in results.runs(asked.runs)]
         out = asked.out or (found[0] if len(found) == 1 else Path("results/tables"))
-        for path in write(found, out, asked.baseline):
-            print(path)
-        print((out / "report.md").read_text(encoding="utf-8"))
+        written = write(found, out, asked.baseline)
+        with reader_may_go():
+            print(*written, (out / "report.md").read_text(encoding="utf-8"), sep="\n")
     except SttError as error:
         print(f"stt.report: {error}", file=sys.stderr)
         return 2

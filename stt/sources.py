@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import threading
 import time
@@ -14,9 +15,12 @@ from importlib import resources
 from pathlib import Path
 from typing import ClassVar
 
+from stt.clean import clean
 from stt.errors import ConfigError
 from stt.messages import Delta
 from stt.timeline import Clock, monotonic_ns
+
+log = logging.getLogger(__name__)
 
 _KEPT_SLIPS = 10_000
 _TOKEN = re.compile(r"\s*(?:\w{1,4}|[^\w\s])|\s+")
@@ -49,6 +53,19 @@ class Source(ABC):
 
     def close(self) -> None:
         """End `deltas` soon, from any thread, also while it waits. Safe to call twice."""
+
+    def corpus(self, path: str | None) -> list[CorpusLine]:
+        """The lines of a corpus in which something can be said; the others are counted, and named once.
+
+        Raises:
+            ConfigError: see `read_corpus`.
+        """
+        lines = read_corpus(path)
+        silent = [line.id for line in lines if not clean(line.text)]
+        if silent:
+            log.warning("nothing can be said of %s: no utterance, no record", ", ".join(silent))
+            self.skipped["nothing can be said"] += len(silent)
+        return [line for line in lines if line.id not in silent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +151,7 @@ class CorpusClosed(Source):
 
     def deltas(self) -> Iterator[Delta]:
         """One delta a sentence."""
-        for line in read_corpus(self.path):
+        for line in self.corpus(self.path):
             yield Delta(line.text, self.clock(), line.id, True, line.reference, line.bucket)
 
 
@@ -162,7 +179,7 @@ class CorpusOpen(Source):
 
     def deltas(self) -> Iterator[Delta]:
         """Deltas stamped with the time they were due, however late they are."""
-        lines = read_corpus(self.path)
+        lines = self.corpus(self.path)
         step_ns, gap_ns = round(1e9 / self.tokens_per_s), round(self.gap_s * 1e9)
         due_ns = self.clock()
         for line in lines:

@@ -93,6 +93,7 @@ class Stage:
         self._items: queue.SimpleQueue[Any] = items or queue.SimpleQueue()
         self._fresh = fresh
         self._busy: tuple[Job, int] | None = None
+        self._changing = threading.Lock()  # between being busy, idle and abandoned
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
     def start(self) -> None:
@@ -105,11 +106,14 @@ class Stage:
 
     def begin(self, job: Job) -> None:
         """Say that the engine now works on `job`."""
-        self._busy = (job, self._clock())
+        with self._changing:
+            self._busy = (job, self._clock())
 
-    def rest(self) -> None:
-        """Say that the engine is idle."""
-        self._busy = None
+    def rest(self) -> bool:
+        """Say that the engine is idle; False if it was abandoned before, and its result is void."""
+        with self._changing:
+            self._busy = None
+            return not self.abandoned
 
     def check(self) -> None:
         """Raise what keeps this stage from working at all.
@@ -120,14 +124,16 @@ class Stage:
         if self._broken:
             raise EngineUnavailable(self._broken)
 
-    def hanging(self, timeout_s: float) -> Job | None:
-        """The job the engine has been busy with for longer than `timeout_s`, if any."""
-        busy = self._busy
-        return busy[0] if busy and self._clock() - busy[1] > timeout_s * 1e9 else None
+    def give_up(self, timeout_s: float) -> Job | None:
+        """Abandon this thread if its engine has been busy for longer than `timeout_s`; return the job."""
+        with self._changing:
+            if self._busy is None or self._clock() - self._busy[1] <= timeout_s * 1e9:
+                return None
+            self.abandoned = True
+            return self._busy[0]
 
     def replacement(self) -> Stage:
-        """Abandon this thread; return a started one that reloads its engine and takes over the queue."""
-        self.abandoned = True
+        """A started stage that reloads the engine and takes over the queue of this abandoned one."""
         stage = Stage(self.name, self._work, self._reload, self._clock, self._items, fresh=False)
         stage.start()
         return stage
@@ -141,8 +147,7 @@ class Stage:
                 log.error("the %s engine hung and could not be loaded again: %s", self.name, error)
         while not self.abandoned:
             item = self._items.get()
-            if self.abandoned:
-                self._items.put(item)  # taken in the moment of being replaced
+            if self.abandoned:  # by the end of the run; otherwise only at work, never here
                 return
             self._work(item, self)
             if item is None:

@@ -102,15 +102,14 @@ class Stream:
 
     def _replace_hanging(self) -> None:
         timeout_s = self._settings.timeout_s
-        job = self._translate.hanging(timeout_s)
+        job = self._translate.give_up(timeout_s)
         if job is not None:
             job.end(Status.timeout, f"the translator took longer than {timeout_s:g} s")
             self._translate = self._translate.replacement()
             self._synthesize.put((job, None))
-        job = self._synthesize.hanging(timeout_s)
+        job = self._synthesize.give_up(timeout_s)
         if job is not None:
             job.end(Status.timeout, f"the synthesizer took longer than {timeout_s:g} s")
-            self._synthesize.abandoned = True
             self._finish(job)  # before the next thread can reach what is left of this job
             self._synthesize = self._synthesize.replacement()
 
@@ -162,10 +161,9 @@ class Stream:
                     held.append(clause.text)
         except Exception as error:
             job.end(Status.failed, _why("translator", error))
-        if stage.abandoned:
+        if not stage.rest():
             return
         job.timeline.mark("translate_end")
-        stage.rest()
         for text in held:
             self._synthesize.put((job, text))
         self._synthesize.put((job, None))
@@ -190,9 +188,8 @@ class Stream:
                 self._speak(job, text if text is not None else job.unspoken, stage)
         except Exception as error:
             job.end(Status.failed, _why("synthesizer", error))
-        if stage.abandoned:
+        if not stage.rest():
             return
-        stage.rest()
         if text is None:
             self._finish(job)
 

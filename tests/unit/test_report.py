@@ -6,6 +6,8 @@ import csv
 import json
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -222,6 +224,29 @@ def test_one_command_writes_tables_and_charts(tmp_path, capsys):
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert text.strip() in said
     assert text.count("| metric ") == 4  # a summary of each run after the comparison
+
+
+def test_text_that_nobody_translated_has_no_quality(tmp_path):
+    def same(run):
+        lines = [json.loads(line) for line in (run / "records.jsonl").read_bytes().splitlines()]
+        stored = [{**line, "translation": line["source"]} for line in lines]
+        (run / "records.jsonl").write_bytes(b"".join(jsonl.dumps(line) + b"\n" for line in stored))
+
+    run = write(tmp_path / "r", header("0"), sentences=20, passes=1)
+    assert "quality: chrF" in summary(run)
+    same(run)
+    assert "quality" not in summary(run)
+
+
+@pytest.mark.parametrize(("module", "status"), [("report", 0), ("gate", 2)])
+def test_a_reader_that_goes_early_costs_nothing(tmp_path, module, status):
+    """`python -m stt.report RUN | head -1`"""
+    run = write(tmp_path / "r", header("0"), sentences=20, passes=1)
+    command = [sys.executable, "-m", f"stt.{module}", str(run)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running.stdout.close()
+    _, said = running.communicate(timeout=60)
+    assert (running.returncode, said) == (status, b"")
 
 
 def test_what_cannot_be_reported_is_said_in_one_sentence(tmp_path, capsys):

@@ -170,6 +170,15 @@ def test_the_format_can_be_said():
     assert joined(stdin(b'log\n{"content": "Hello."}', Format.jsonl)[1]) == "Hello."
 
 
+def test_a_corpus_line_of_which_nothing_can_be_said_is_named_and_counted(tmp_path, caplog):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("One.\n😀 🎉\nTwo.\n", encoding="utf8")
+    source = CorpusClosed(str(corpus))
+    assert [delta.id for delta in source.deltas()] == ["s001", "s003"]
+    assert source.skipped == {"nothing can be said": 1}
+    assert "s002" in caplog.text
+
+
 def test_a_last_line_without_a_newline_is_read():
     assert joined(stdin(b'{"content": "One."}\n{"content": "Two."}')[1]) == "One.Two."
 
