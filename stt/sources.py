@@ -62,9 +62,13 @@ class Source(ABC):
         """
         lines = read_corpus(path)
         silent = [line.id for line in lines if not clean(line.text)]
-        if silent:
+        if len(silent) == len(lines):
+            raise ConfigError(
+                f"source.path={path}: nothing in it can be said. Put a sentence on each line."
+            )
+        if silent and not self.skipped:  # once, not each time the corpus is read
             log.warning("nothing can be said of %s: no utterance, no record", ", ".join(silent))
-            self.skipped["nothing can be said"] += len(silent)
+            self.skipped["nothing can be said"] = len(silent)
         return [line for line in lines if line.id not in silent]
 
 
