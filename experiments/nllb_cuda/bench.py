@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,12 @@ def ours(
     vocabulary=None,
     beam=1,
     n=30,
+    checked=None,
 ):
-    """One way of ours: ms per sentence (all tokens on the host), first clause, device step."""
+    """One way of ours: ms per sentence (all tokens on the host), first clause, device step.
+
+    `checked` is `Tiling.checked`, None as the engine has it.
+    """
     to = torch.bfloat16 if precision != "fp32" else torch.float32
     loaded = weights.random(
         shape, to, torch.float32 if precision == "int8" and kernels != "torch" else to, "cuda"
@@ -86,6 +91,8 @@ def ours(
         from stt.nllb.pack import Kernels, Tiling
 
         tiling = Tiling.of(shape)
+        if checked is not None:
+            tiling = replace(tiling, checked=checked)
         packed = Kernels(loaded, state, precision == "int8", kernels == "persistent", tiling)
         loaded.decoder, loaded.embedding, loaded.head = [], None, None
     decoder = decode.Decoder(loaded, state, packed, graph=True)
@@ -174,12 +181,14 @@ def part_beam() -> None:
             f"600M 32k beam 4 {kernels}",
             lambda k=kernels: ours(s, beam=4, kernels=k, vocabulary=32000),
         )
+    attempt("600M full beam 4 persistent, fences", lambda: ours(s, beam=4, checked=False))
 
 
 def part_large() -> None:
     s = weights.SHAPES["3.3B"]
     for kernels in ("persistent", "fused"):
         attempt(f"3.3B 32k {kernels}", lambda k=kernels: ours(s, vocabulary=32000, kernels=k, n=10))
+    attempt("3.3B 32k persistent, checked", lambda: ours(s, vocabulary=32000, n=10, checked=True))
 
 
 def part_hf() -> None:

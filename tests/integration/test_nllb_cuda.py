@@ -37,7 +37,8 @@ def decoder(beam, kernels, dtype=torch.float32, int8=False, tokens=255, device="
     state = model.State(loaded, beam, tokens, dtype)
     step = None
     if kernels != "torch":
-        step = pack.Kernels(loaded, state, int8, kernels == "persistent", pack.Tiling())
+        tiling = pack.Tiling(checked=kernels != "fences")  # the other way to wait, see layers.py
+        step = pack.Kernels(loaded, state, int8, kernels != "fused", tiling)
     return decode.Decoder(loaded, state, step, graph=True)
 
 
@@ -49,7 +50,8 @@ def translated(ours, sources, beam):
 
 
 @pytest.mark.parametrize(
-    ("kernels", "beam"), [*(("persistent", n) for n in range(1, 6)), ("fused", 1), ("fused", 4)]
+    ("kernels", "beam"),
+    [*((k, n) for k in ("persistent", "fences") for n in range(1, 6)), ("fused", 1), ("fused", 4)],
 )
 def test_triton_tokens_equal_those_of_the_torch_step_exactly(sources, kernels, beam):
     some = sources if beam in (1, 4) else sources[:10]
