@@ -19,6 +19,7 @@ from corpus import read_pairs
 from evaluate import ctranslate2_model
 from model import Shape, Transformer, save
 
+SHIPPED = "6-2-512-1536"
 SHAPES = (
     "6-2-512-1536", "8-2-512-1024", "6-1-512-1536", "10-1-512-1024", "12-1-512-1024", "6-2-384-1536", "6-1-384-1536",
     "6-2-256-1024", "6-1-256-1024",
@@ -73,6 +74,10 @@ def draw(report: dict, chart: Path) -> None:
         else:
             axes.plot(x, y, "o", color="tab:blue")
             axes.annotate(shape, (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
+    for name, y in report.get("shipped", {}).items():
+        x = report["shapes"][SHIPPED]["median_ms"]
+        axes.plot(x, y, "s", color="tab:orange")
+        axes.annotate(name, (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
     axes.set_xlabel(
         f"median ms per sentence, CTranslate2 int8, {report['threads']} threads, random weights"
     )
@@ -93,6 +98,9 @@ def main() -> None:
     parser.add_argument(
         "--trained", type=Path, nargs="*", default=[], help="score files named after their shape"
     )
+    parser.add_argument(
+        "--shipped", type=Path, nargs="*", default=[], help="score files of models that shipped"
+    )
     parser.add_argument("--sentences", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
@@ -112,14 +120,14 @@ def main() -> None:
         decile = statistics.quantiles(values, n=10)
         report["shapes"][shape] = {"parameters": parameters, "median_ms": round(statistics.median(values), 2),
                                    "p10_ms": round(decile[0], 2), "p90_ms": round(decile[-1], 2)}  # fmt: skip
-    for path in args.trained:
+    for path in (*args.trained, *args.shipped):
         scores = json.loads(path.read_text())
-        shape = next((s for s in SHAPES if path.name.startswith(s)), None)
-        if shape:
-            kinds = {kind: scores[kind] for kind in ("everyday", "technical")}
-            report["shapes"][shape] |= kinds | {
-                "mean_chrf": round(statistics.mean(k["chrf"] for k in kinds.values()), 2)
-            }
+        kinds = {kind: scores[kind] for kind in ("everyday", "technical")}
+        mean = round(statistics.mean(k["chrf"] for k in kinds.values()), 2)
+        if path in args.shipped:
+            report.setdefault("shipped", {})[scores["model"]] = mean
+        elif shape := next((s for s in SHAPES if path.name.startswith(s)), None):
+            report["shapes"][shape] |= kinds | {"mean_chrf": mean}
     args.out.write_text(json.dumps(report, indent=1) + "\n")
     draw(report, args.chart)
     for shape, entry in report["shapes"].items():
