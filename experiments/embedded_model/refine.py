@@ -76,13 +76,17 @@ class Sources(torch.utils.data.IterableDataset):
 
 
 @torch.no_grad()
-def sample(model: Transformer, sources: Tensor, to: int, count: int) -> Tensor:
-    """Draw `count` translations of each source [N, L]: [N, count, T] labels, `to` first, EOS from the end on."""
+def sample(model: Transformer, sources: Tensor, to: int, count: int) -> tuple[Tensor, Tensor]:
+    """Draw `count` translations of each source [N, L].
+
+    Returns labels [N, count, T], `to` first, EOS from the end on, and the log probability each was drawn with.
+    """
     device, limit = sources.device, min(LIMIT, int(1.5 * sources.shape[1]) + 12)
     cache = Cached(model, sources, count, limit)
     own = torch.eye(count, dtype=torch.bool, device=device)[None, None]
     tokens = torch.full((len(sources), count, limit), EOS, device=device)
     tokens[:, :, 1] = to
+    logs = torch.zeros(tokens.shape, device=device)
     done = torch.zeros(len(sources), count, dtype=torch.bool, device=device)
     forbidden = banned(model)
     for at in range(limit - 1):
@@ -94,11 +98,12 @@ def sample(model: Transformer, sources: Tensor, to: int, count: int) -> Tensor:
             probability[:, :, EOS] = 0
         noise = torch.empty_like(probability).exponential_()
         drawn = (probability / noise).argmax(-1)
+        logs[:, :, at + 1] = probability.gather(-1, drawn[..., None])[..., 0].log()
         tokens[:, :, at + 1] = torch.where(done, EOS, drawn)
         done |= drawn == EOS
         if at % 8 == 0 and done.all():
             break
-    return tokens[:, :, 1 : at + 3]
+    return tokens[:, :, 1 : at + 3], logs[:, :, 1 : at + 3]
 
 
 def log_probability(hidden: Tensor, embedding: Tensor, labels: Tensor) -> Tensor:
@@ -112,7 +117,7 @@ def log_probability(hidden: Tensor, embedding: Tensor, labels: Tensor) -> Tensor
 
 
 def likelihoods(model: Transformer, sources: Tensor, labels: Tensor) -> Tensor:
-    """Log probability of each of labels [N, K, T] (EOS from the end on) given sources [N, L]: [N, K]."""
+    """Log probabilities [N, K, T] of labels [N, K, T] (EOS from the end on) given sources [N, L]; 0 behind the end."""
     count, kinds, length = labels.shape
     real = (sources != PAD).long()
     places = torch.arange(sources.shape[1], device=sources.device).expand_as(sources)
@@ -131,7 +136,7 @@ def likelihoods(model: Transformer, sources: Tensor, labels: Tensor) -> Tensor:
     inside[:, 0] = False  # the language token is given
     each = torch.zeros(labels.shape, device=x.device)
     each[inside] = log_probability(x[inside], model.shared.weight, labels[inside])
-    return each.sum(1).view(count, kinds)
+    return each.view(count, kinds, length)
 
 
 def refine(run: Run, args: argparse.Namespace) -> None:
@@ -156,20 +161,24 @@ def refine(run: Run, args: argparse.Namespace) -> None:
         batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
         torch._foreach_copy_(list(actor.parameters()), [p.detach() for p in model.parameters()])
         to = int(batch["target"][0, 0])
-        drawn = sample(actor, batch["source"], to, args.samples)
+        drawn, drawn_logs = sample(actor, batch["source"], to, args.samples)
         texts = spell(drawn[:, :, 1:].flatten(0, 1), table)
         rewards = judge(texts, batch["reference"], batch["kind"])  # [N, samples]
         advantage = rewards - (rewards.sum(1, keepdim=True) - rewards) / (args.samples - 1)
-        width = max(drawn.shape[2], batch["target"].shape[1])
-        labels = torch.cat([F.pad(drawn, (0, width - drawn.shape[2]), value=EOS),
+        length = drawn.shape[2]
+        width = max(length, batch["target"].shape[1])
+        labels = torch.cat([F.pad(drawn, (0, width - length), value=EOS),
                             F.pad(batch["target"], (0, width - batch["target"].shape[1]), value=EOS)[:, None]], 1)  # fmt: skip
         with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
             logs = likelihoods(model, batch["source"], labels)
-        loss = -(advantage * logs[:, :-1]).mean() - args.reference * logs[:, -1].mean()
+        reference, logs = logs[:, -1].sum(-1).mean(), logs[:, :-1, :length]
+        # The sampler dropped other neurons. What the learner would hardly draw it must not be pushed from further and further.
+        alike = (logs.detach() - drawn_logs).clamp(max=0).exp()
+        loss = -(advantage * (alike * logs).sum(-1)).mean() - args.reference * reference
         run.update(loss, schedule(run.spent_s / args.seconds, run.step, args.warmup), args.horizon)
         run.tokens += labels.numel()
         if run.step % args.log == 0 or run.step in (1, 10):
-            print(f"{args.run.name} step {run.step} {run.spent_s:.0f} s {judge} nll {-logs[:, -1].mean():.2f} "
+            print(f"{args.run.name} step {run.step} {run.spent_s:.0f} s {judge} nll {-reference:.2f} alike {alike[logs < 0].mean():.3f} "
                   f"sources {len(logs)} spread {rewards.std(1).mean():.3f}", flush=True)  # fmt: skip
 
 

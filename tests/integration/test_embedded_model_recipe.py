@@ -239,25 +239,32 @@ def test_refinement_raises_the_score_of_what_is_drawn(recipe, run, pairs, tmp_pa
     recipe.corpus.write_pairs(pairs, tmp_path / "gold.tsv")
     args = recipe.refine.parse([
         "--pairs", str(tmp_path / "gold.tsv"), "--init", str(run.path), "--run", str(tmp_path / "run"),
-        "--dev", str(tmp_path / "gold.tsv"), "--seconds", "1e9", "--call", "10", "--slots", "600", "--samples", "4",
+        "--dev", str(tmp_path / "gold.tsv"), "--seconds", "1e9", "--slots", "600", "--samples", "4", "--score", "1e9",
         "--dropout", "0.5", "--lr", "1e-3", "--reference", "0", "--device", "cpu",
     ])  # fmt: skip
     scores = []
+
+    class Enough(Exception):
+        pass
 
     class Watched(recipe.reward.Judge):
         def __call__(self, *given):
             rewards = super().__call__(*given)
             scores.append(self.scores(self.sums)[:, 1].mean().item())
+            if len(scores) == 60:
+                raise Enough
             return rewards
 
     monkeypatch.setattr(recipe.refine, "Judge", Watched)
-    monkeypatch.setattr(recipe.refine, "BEGAN", time.monotonic())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
     torch.manual_seed(1)
     model = recipe.model.load(run.path, "cpu")
     for layer in (*model.encoder.layers, *model.decoder.layers):
         layer.dropout = args.dropout
-    recipe.refine.refine(recipe.train.Run(model, args.run, "cpu", args.lr), args)
-    assert len(scores) > 20
+    with pytest.raises(Enough):
+        recipe.refine.refine(recipe.train.Run(model, args.run, "cpu", args.lr), args)
+    torch.set_num_threads(threads)
     assert scores[-1] > scores[5] + 0.05
 
 
