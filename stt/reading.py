@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import count
 
 from stt.messages import Delta, Sentence
 from stt.segment import Segment, Segmenter
@@ -16,21 +17,27 @@ def sentences(deltas: Iterable[Delta], segmenter: Segmenter) -> Iterator[Sentenc
     Args:
         segmenter: its settings are used, not its state: each message starts afresh.
     """
-    message = _Message(segmenter, Delta("", 0))
-    unnamed = 0
+    unnamed = count(1)
+    for sentence in _sentences(deltas, segmenter):
+        if sentence is not None and not sentence.id:
+            sentence = replace(sentence, id=f"u{next(unnamed):04d}")
+        yield sentence
+
+
+def _sentences(deltas: Iterable[Delta], segmenter: Segmenter) -> Iterator[Sentence | None]:
+    message: _Message | None = None
     for delta in deltas:
-        if delta.id != message.delta.id:
+        if message is not None and delta.id != message.delta.id:
             yield from message.finish()
+            message = None
+        if message is None:
             message = _Message(segmenter, delta)
-        for sentence in message.push(delta):
-            if not sentence.id:
-                unnamed += 1
-                sentence = replace(sentence, id=f"u{unnamed:04d}")
-            yield sentence
+        yield from message.push(delta)
         if delta.final:
             yield None
-            message = _Message(segmenter, Delta("", 0))
-    yield from message.finish()
+            message = None
+    if message is not None:
+        yield from message.finish()
 
 
 class _Message:
