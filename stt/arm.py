@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
-from stt import environment, results, sources
+from stt import environment, results
 from stt.config import build
 from stt.device import require
 from stt.errors import ConfigError
@@ -20,7 +20,7 @@ from stt.metrics import METRICS
 from stt.pipeline import Pipeline
 from stt.player import playback
 from stt.sinks import Discard
-from stt.sources import CorpusClosed, Source
+from stt.sources import Corpus, CorpusClosed, CorpusLine, Source, corpus_sha256
 from stt.statistics import percentile, steady
 from stt.timeline import monotonic_ns
 
@@ -74,14 +74,13 @@ class Arm:
             device,
             voice_device,
         )
-        path = getattr(arm.source, "path", None)
         arm.expected = None
         arm.corpus_sha256 = None
-        if hasattr(arm.source, "path"):
-            arm._order = [line.id for line in sources.read_corpus(path)]
+        if isinstance(arm.source, Corpus):
+            arm._order = [line.id for line in arm.source.lines()]
             lines, limit = len(arm._order), cfg.measure.limit
             arm.expected = (lines if limit is None else min(lines, limit)) * cfg.measure.passes
-            arm.corpus_sha256 = sources.corpus_sha256(path)
+            arm.corpus_sha256 = corpus_sha256(arm.source.path)
         return arm
 
     folder: Path
@@ -128,8 +127,8 @@ class Arm:
     def warm_up(self) -> None:
         """Speak a block of corpus sentences, one of each length, until that is no faster than before."""
         settings = self.cfg.measure
-        deltas = CorpusClosed(getattr(self.source, "path", None)).deltas()
-        lines = sorted(deltas, key=lambda delta: len(delta.text))
+        corpus = self.source if isinstance(self.source, Corpus) else CorpusClosed(None)
+        lines = sorted(corpus.lines(), key=lambda line: len(line.text))
         edges = [i * len(lines) // _LENGTHS for i in range(_LENGTHS + 1)]
         order = random.Random(int(settings.seed))
         # The same sentences each time: blocks of different text say nothing about warmth.
@@ -240,9 +239,9 @@ def _mismatches(group: str, asked: dict[str, Any], effective: dict[str, Any]) ->
     ]
 
 
-def _again(block: list[Delta]) -> Iterator[Delta]:
-    for delta in block:
-        yield Delta(delta.text, monotonic_ns(), delta.id, True, delta.reference, delta.bucket)
+def _again(block: list[CorpusLine]) -> Iterator[Delta]:
+    for line in block:
+        yield Delta(line.text, monotonic_ns(), line.id, True, line.reference, line.bucket)
 
 
 def _select(source: Source, done: set[str], limit: int | None) -> Iterator[Delta]:

@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         print("stt: stopped; what was finished is recorded", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `| head -1`: who read the report has gone; all records are written
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        environment.drop_output()
         return 1
     except OSError as error:
         if begun:
@@ -195,23 +195,21 @@ def _print(paths: list[Path], target: Any) -> bool:
     """Report and verdict; False when the files of the report could not be written."""
     from stt import report, results
 
-    written = True
+    files: list[Path] = []
     try:
-        for path in report.write(paths, paths[0]):
-            print(path)
-    except BrokenPipeError:
-        raise
+        files = report.write(paths, paths[0])
     except OSError as error:
-        written = False
         print(
             f"stt: the report could not be written ({error.strerror}). All records are safe: make "
             f"room, then `python -m stt.report {paths[0]}`.",
             file=sys.stderr,
         )
+    for path in files:
+        print(path)
     if len(paths) > 1:
         print(report.comparison(results.read(paths), target, paths[-1].name))
     print(report.summary(results.read(paths[:1]), target))
-    return written
+    return bool(files)
 
 
 def _print_comparison(paths: list[Path]) -> None:

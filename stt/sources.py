@@ -54,23 +54,6 @@ class Source(ABC):
     def close(self) -> None:
         """End `deltas` soon, from any thread, also while it waits. Safe to call twice."""
 
-    def corpus(self, path: str | None) -> list[CorpusLine]:
-        """The lines of a corpus in which something can be said; the others are counted, and named once.
-
-        Raises:
-            ConfigError: see `read_corpus`.
-        """
-        lines = read_corpus(path)
-        silent = [line.id for line in lines if not clean(line.text)]
-        if len(silent) == len(lines):
-            raise ConfigError(
-                f"source.path={path}: nothing in it can be said. Put a sentence on each line."
-            )
-        if silent and not self.skipped:  # once, not each time the corpus is read
-            log.warning("nothing can be said of %s: no utterance, no record", ", ".join(silent))
-            self.skipped["nothing can be said"] = len(silent)
-        return [line for line in lines if line.id not in silent]
-
 
 @dataclass(frozen=True, slots=True)
 class CorpusLine:
@@ -143,34 +126,55 @@ def _corpus_bytes(path: str | None) -> bytes:
 
 
 @dataclass
-class CorpusClosed(Source):
-    """Corpus sentences one after another; each arrives when it is asked for.
+class Corpus(Source):
+    """A source that speaks a corpus.
 
     Attributes:
         path: corpus file; None is the packaged one.
     """
 
     path: str | None
+
+    def lines(self) -> list[CorpusLine]:
+        """The lines in which something can be said; the others are counted, and named once.
+
+        Raises:
+            ConfigError: there is none, or see `read_corpus`.
+        """
+        lines = read_corpus(self.path)
+        silent = dict.fromkeys(line.id for line in lines if not clean(line.text))
+        if len(silent) == len(lines):
+            raise ConfigError(
+                f"source.path={self.path}: nothing in it can be said. Put a sentence on each line."
+            )
+        if silent and not self.skipped:  # once, not each time the corpus is read
+            log.warning("nothing can be said of %s: no utterance, no record", ", ".join(silent))
+            self.skipped["nothing can be said"] = len(silent)
+        return [line for line in lines if line.id not in silent]
+
+
+@dataclass
+class CorpusClosed(Corpus):
+    """Corpus sentences one after another; each arrives when it is asked for."""
+
     closed_loop: ClassVar[bool] = True
 
     def deltas(self) -> Iterator[Delta]:
         """One delta a sentence."""
-        for line in self.corpus(self.path):
+        for line in self.lines():
             yield Delta(line.text, self.clock(), line.id, True, line.reference, line.bucket)
 
 
 @dataclass
-class CorpusOpen(Source):
+class CorpusOpen(Corpus):
     """Corpus sentences in small deltas on a fixed schedule; a late pipeline does not move it.
 
     Attributes:
-        path: corpus file; None is the packaged one.
         tokens_per_s: deltas (pieces of words, of at most four letters) in a second.
         gap_s: pause between sentences.
         slip_ns: how much later than scheduled each of the last deltas was handed out.
     """
 
-    path: str | None
     tokens_per_s: float
     gap_s: float
 
@@ -183,7 +187,7 @@ class CorpusOpen(Source):
 
     def deltas(self) -> Iterator[Delta]:
         """Deltas stamped with the time they were due, however late they are."""
-        lines = self.corpus(self.path)
+        lines = self.lines()
         step_ns, gap_ns = round(1e9 / self.tokens_per_s), round(self.gap_s * 1e9)
         due_ns = self.clock()
         for line in lines:

@@ -27,6 +27,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     return (weights @ v).transpose(1, 2).flatten(2)
 
 
+def encoded(model: Transformer, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """The encoder's output [sentences, longest, width] for padded sources, and 1 where a token is, else 0."""
+    real = (tokens != PAD).long()
+    places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    return model.encode(tokens, places, real), real
+
+
 class Cached:
     """One model decoding beams [sentences, beam] in step; caches are [sentences, H, slots, D], slot = position * beam + beam."""
 
@@ -34,12 +41,8 @@ class Cached:
         """`tokens` [sentences, longest]: the sources, padded."""
         self.model, self.beam = model, beam
         device, dtype = tokens.device, model.shared.weight.dtype
-        self.mask = (tokens != PAD)[:, None, None]
-        memory = model.encode(
-            tokens,
-            torch.arange(tokens.shape[1], device=device).expand_as(tokens),
-            (tokens != PAD).long(),
-        )
+        memory, real = encoded(model, tokens)
+        self.mask = real.bool()[:, None, None]
         shape = len(tokens), model.shape.heads, limit * beam, 64
         self.cross, self.own = [], []
         for layer in model.decoder.layers:
@@ -78,6 +81,13 @@ def banned(model: Transformer) -> Tensor:
     """Ids that are no text: <s>, <pad>, <unk>, <mask> and the languages."""
     rows = model.shape.vocabulary
     return torch.tensor([0, PAD, UNK, *range(rows - 3, rows)], device=model.shared.weight.device)
+
+
+def forbid(probability: Tensor, forbidden: Tensor, at: int) -> None:
+    """Rule out what may not follow position `at`: `forbidden` ids, and an end before anything was said."""
+    probability[:, :, forbidden] = 0
+    if at == 1:
+        probability[:, :, EOS] = 0
 
 
 @torch.inference_mode()
@@ -123,9 +133,7 @@ def search(
             probability += cache.step(tokens[:, :, at], at, ancestors[..., :slots])
         if at == 0:
             continue  # the language token is given
-        probability[:, :, forbidden] = 0
-        if at == 1:
-            probability[:, :, EOS] = 0
+        forbid(probability, forbidden, at)
         best, piece = probability.topk(beam)
         best = (best / len(caches)).log()
         stay = torch.full_like(best, -torch.inf)
@@ -180,3 +188,14 @@ def translate(
         flat = spm.decode(ids, num_threads=8)
         for n, i in enumerate(batch):
             yield i, flat[n * beam : (n + 1) * beam]
+
+
+def best(
+    models: list[Transformer],
+    texts: list[str],
+    spm: sentencepiece.SentencePieceProcessor,
+    beam: int,
+) -> list[str]:
+    """The best translation of each text."""
+    found = dict(translate(models, texts, spm, beam))
+    return [found[i][0] for i in range(len(texts))]

@@ -27,7 +27,7 @@ import sentencepiece  # noqa: E402
 import torch  # noqa: E402
 from batches import TOP, Pairs, encode_pair, sides, store  # noqa: E402
 from corpus import Held, Pair, everyday, read_pairs, write_pairs  # noqa: E402
-from decode import translate  # noqa: E402
+from decode import best, translate  # noqa: E402
 from gold import held_out  # noqa: E402
 from model import Transformer, load  # noqa: E402
 
@@ -119,10 +119,10 @@ def soft_labels(models: list[Transformer], pairs: Pairs, until: float, rows: int
         total = 0
         for model in models:
             total += (model(*sides(batch))[real] @ model.shared.weight.T).softmax(-1, torch.float32)
-        best, label = total.topk(TOP)
+        top, label = total.topk(TOP)
         at = batch["at"][real].cpu().numpy()
         labels[at] = label.short().cpu().numpy()
-        weights[at] = (best / best.sum(-1, keepdim=True)).half().cpu().numpy()
+        weights[at] = (top / top.sum(-1, keepdim=True)).half().cpu().numpy()
     return {"labels": labels, "weights": weights}
 
 
@@ -159,8 +159,8 @@ def score_ensemble(models: list[Transformer], args: argparse.Namespace) -> None:
         read_pairs(args.dev),
         sentencepiece.SentencePieceProcessor(model_file=str(args.spm)),
     )
-    found = dict(translate(models, [pair.english for pair in dev], spm, args.beam))
-    report = score(dev, [found[i][0] for i in range(len(dev))]) | {"beam": args.beam}
+    translations = best(models, [pair.english for pair in dev], spm, args.beam)
+    report = score(dev, translations) | {"beam": args.beam}
     (args.out.parent / "ensemble.json").write_text(json.dumps(report, ensure_ascii=False) + "\n")
     print("ensemble", report["everyday"], report["technical"], flush=True)
 
@@ -177,16 +177,16 @@ def main() -> None:
         dtype = torch.float32 if args.device == "cpu" else torch.bfloat16
         models = [load(path, args.device, dtype) for path in args.models]
         forward = Translating(pool, models, pairs, False, args, FORWARD)
-        back, again = [], []
+        going = None
         if args.back:
             reverse = [load(args.back, args.device, dtype)]
             going = Translating(pool, reverse, pairs, True, args, BACKWARD)
-            save_soft(models, args.gold, BEGAN + GOLD * args.seconds)
+        save_soft(models, args.gold, BEGAN + GOLD * args.seconds)  # the pool goes on meanwhile
+        back, again = [], []
+        if going:
             back = going.entries()
             invented = [pair for pair, _ in back if everyday(pair)]
             again = Translating(pool, models, invented, False, args, AGAIN).entries()
-        else:
-            save_soft(models, args.gold, BEGAN + GOLD * args.seconds)
         new = forward.entries() + back + again
     random.Random(1).shuffle(new)
     write_pairs([pair for pair, _ in new], args.out)

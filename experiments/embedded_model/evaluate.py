@@ -116,14 +116,12 @@ def translate_ctranslate2(
 
 def translate_torch(path: Path, texts: list[str], beam: int) -> list[str]:
     import torch
-    from decode import translate
+    from decode import best
     from model import load
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     spm = sentencepiece.SentencePieceProcessor(model_file=str(path / "sentencepiece.bpe.model"))
-    model = load(path, device)
-    found = dict(translate([model], texts, spm, beam))
-    return [found[i][0] for i in range(len(texts))]
+    return best([load(path, device)], texts, spm, beam)
 
 
 def score(pairs: list[Pair], translations: list[str]) -> dict:

@@ -13,8 +13,6 @@ BEGAN = time.monotonic()
 
 import argparse  # noqa: E402
 import copy  # noqa: E402
-import json  # noqa: E402
-import shutil  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -24,13 +22,12 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from batches import EOS, LIMIT, PAD, encode_pair, padded  # noqa: E402
 from corpus import Pair, everyday, read_pairs  # noqa: E402
-from decode import Cached, banned, translate  # noqa: E402
-from evaluate import score  # noqa: E402
+from decode import Cached, banned, encoded, forbid  # noqa: E402
 from model import Transformer, load, same_sentence  # noqa: E402
 from reward import Judge, characters, spell, spelling  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
-from train import Run, schedule  # noqa: E402
+from train import Run, schedule, score_dev  # noqa: E402
 
 CHUNK = 32_768  # target tokens whose logits exist at a time
 
@@ -64,7 +61,8 @@ class Sources(torch.utils.data.IterableDataset):
                 size = max(1, self.slots // (longest + 8))
                 batches.append(entries[-size:])
                 del entries[-size:]
-            rng.shuffle(batches := [b for b in batches if len(b) >= 8])
+            batches = [batch for batch in batches if len(batch) >= 8]
+            rng.shuffle(batches)
             for batch in batches:
                 sources, targets, pairs = zip(*batch, strict=True)
                 yield {
@@ -93,9 +91,7 @@ def sample(model: Transformer, sources: Tensor, to: int, count: int) -> tuple[Te
         probability = cache.step(tokens[:, :, at], at, own.repeat(1, 1, 1, at + 1))
         if at == 0:
             continue  # the language token is given
-        probability[:, :, forbidden] = 0
-        if at == 1:
-            probability[:, :, EOS] = 0
+        forbid(probability, forbidden, at)
         noise = torch.empty_like(probability).exponential_()
         drawn = (probability / noise).argmax(-1)
         logs[:, :, at + 1] = probability.gather(-1, drawn[..., None])[..., 0].log()
@@ -119,9 +115,8 @@ def log_probability(hidden: Tensor, embedding: Tensor, labels: Tensor) -> Tensor
 def likelihoods(model: Transformer, sources: Tensor, labels: Tensor) -> Tensor:
     """Log probabilities [N, K, T] of labels [N, K, T] (EOS from the end on) given sources [N, L]; 0 behind the end."""
     count, kinds, length = labels.shape
-    real = (sources != PAD).long()
-    places = torch.arange(sources.shape[1], device=sources.device).expand_as(sources)
-    memory = model.encode(sources, places, real).repeat_interleave(kinds, 0)
+    memory, real = encoded(model, sources)
+    memory = memory.repeat_interleave(kinds, 0)
     labels = labels.flatten(0, 1)
     tokens = torch.cat([torch.full_like(labels[:, :1], EOS), labels[:, :-1]], 1)
     x = model.embed(tokens, torch.arange(length, device=tokens.device).expand_as(tokens))
@@ -148,7 +143,7 @@ def refine(run: Run, args: argparse.Namespace) -> None:
     data = Sources(pairs, args.spm, args.slots, args.everyday, [args.seed, run.step])
     workers = {} if device == "cpu" else {"num_workers": args.workers, "prefetch_factor": 4}
     table, judge = spelling(spm).to(device), Judge(device)
-    scored, began, elapsed = 0.0, run.spent_s, 0.0
+    scored, began = 0.0, run.spent_s
     for batch in torch.utils.data.DataLoader(data, batch_size=None, **workers):
         elapsed = time.monotonic() - BEGAN
         run.spent_s = began + elapsed
@@ -157,7 +152,7 @@ def refine(run: Run, args: argparse.Namespace) -> None:
         if elapsed - scored > args.score:
             scored = elapsed
             run.publish()
-            score_dev(run, args, spm)
+            score_dev(run, args)
         batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
         torch._foreach_copy_(list(actor.parameters()), [p.detach() for p in model.parameters()])
         to = int(batch["target"][0, 0])
@@ -166,9 +161,11 @@ def refine(run: Run, args: argparse.Namespace) -> None:
         rewards = judge(texts, batch["reference"], batch["kind"])  # [N, samples]
         advantage = rewards - (rewards.sum(1, keepdim=True) - rewards) / (args.samples - 1)
         length = drawn.shape[2]
-        width = max(length, batch["target"].shape[1])
-        labels = torch.cat([F.pad(drawn, (0, width - length), value=EOS),
-                            F.pad(batch["target"], (0, width - batch["target"].shape[1]), value=EOS)[:, None]], 1)  # fmt: skip
+        sides = drawn, batch["target"][:, None]
+        width = max(side.shape[2] for side in sides)
+        labels = torch.cat(
+            [F.pad(side, (0, width - side.shape[2]), value=EOS) for side in sides], 1
+        )
         with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
             logs = likelihoods(model, batch["source"], labels)
         reference, logs = logs[:, -1].sum(-1).mean(), logs[:, :-1, :length]
@@ -180,26 +177,6 @@ def refine(run: Run, args: argparse.Namespace) -> None:
         if run.step % args.log == 0 or run.step in (1, 10):
             print(f"{args.run.name} step {run.step} {run.spent_s:.0f} s {judge} nll {-reference:.2f} alike {alike[logs < 0].mean():.3f} "
                   f"sources {len(logs)} spread {rewards.std(1).mean():.3f}", flush=True)  # fmt: skip
-
-
-def score_dev(
-    run: Run, args: argparse.Namespace, spm: sentencepiece.SentencePieceProcessor
-) -> dict:
-    dev = read_pairs(args.dev)
-    found = dict(
-        translate([load(run.directory, run.device)], [pair.english for pair in dev], spm, 1)
-    )
-    report = score(dev, [found[i][0] for i in range(len(dev))])
-    (run.directory / "score.json").write_text(json.dumps(report, ensure_ascii=False) + "\n")
-    print(
-        args.run.name,
-        run.step,
-        report["everyday"],
-        report["technical"],
-        len(report["degenerate"]),
-        flush=True,
-    )
-    return report
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -257,8 +234,7 @@ def main() -> None:
         run.resume()
     refine(run, args)
     run.publish()
-    shutil.copyfile(args.spm, args.run / "sentencepiece.bpe.model")
-    score_dev(run, args, sentencepiece.SentencePieceProcessor(model_file=str(args.spm)))
+    score_dev(run, args)
     if run.spent_s < args.seconds:
         run.save()
 

@@ -196,7 +196,8 @@ def train(run: Run, pairs: Pairs, args: argparse.Namespace, began: float) -> lis
     return logged
 
 
-def score_dev(args: argparse.Namespace) -> None:
+def score_dev(run: Run, args: argparse.Namespace) -> None:
+    """Score the published weights on --dev, greedy, into RUN_DIR/score.json."""
     from corpus import read_pairs
     from evaluate import score, translate_torch
 
@@ -204,7 +205,14 @@ def score_dev(args: argparse.Namespace) -> None:
     dev = read_pairs(args.dev)
     report = score(dev, translate_torch(args.run, [pair.english for pair in dev], beam=1))
     (args.run / "score.json").write_text(json.dumps(report, ensure_ascii=False) + "\n")
-    print(args.run.name, report["everyday"], report["technical"], flush=True)
+    print(
+        args.run.name,
+        run.step,
+        report["everyday"],
+        report["technical"],
+        len(report["degenerate"]),
+        flush=True,
+    )
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -270,7 +278,7 @@ def main() -> None:
     if RANK == 0:
         run.publish()
         if args.dev:
-            score_dev(args)
+            score_dev(run, args)
         if run.spent_s < args.seconds:
             run.save()
 

@@ -109,34 +109,31 @@ def test_a_sentence_longer_than_the_cache_is_an_error_and_the_next_one_is_fine()
     assert spoken(translator)
 
 
+def nan_costs_one_sentence(translator, weight):
+    before = spoken(translator)
+    whole = weight.clone()
+    weight[0] = math.nan
+    with pytest.raises(EngineError, match="not finite"):
+        list(translator.translate(TEXT))
+    weight.copy_(whole)
+    assert spoken(translator) == before
+
+
 @pytest.mark.parametrize("beam", [1, 4])
 @pytest.mark.parametrize("kernels", [Kernels.persistent, Kernels.torch])
 def test_logits_that_are_not_finite_are_an_error_and_the_next_sentence_is_fine(kernels, beam):
     translator = engine(kernels=kernels, beam=beam)
     translator.load(Device("cuda", 1))
-    before = spoken(translator)
     step = translator._decoder.kernels
     norm = step.norm if step else translator._decoder.weights.decoder_norm.gain
-    whole = norm.clone()
-    norm[0] = math.nan
-    with pytest.raises(EngineError, match="not finite"):
-        list(translator.translate(TEXT))
-    norm.copy_(whole)
-    assert spoken(translator) == before
+    nan_costs_one_sentence(translator, norm)
 
 
 @pytest.mark.parametrize("beam", [1, 4])
 def test_a_layer_that_gives_nan_does_not_make_the_programs_wait_for_ever(beam):
     translator = engine(kernels=Kernels.persistent, beam=beam)
     translator.load(Device("cuda", 1))
-    before = spoken(translator)
-    vectors = translator._decoder.kernels.vectors
-    whole = vectors.clone()
-    vectors[0] = math.nan
-    with pytest.raises(EngineError, match="not finite"):
-        list(translator.translate(TEXT))
-    vectors.copy_(whole)
-    assert spoken(translator) == before
+    nan_costs_one_sentence(translator, translator._decoder.kernels.vectors)
 
 
 def test_too_little_memory_is_said_and_a_smaller_model_still_loads():
