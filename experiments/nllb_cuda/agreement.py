@@ -53,9 +53,8 @@ def part_embedded() -> None:
         state = model.State(loaded, beam, 255, to)
         packed = None
         if kernels != "torch":
-            packed = Kernels(
-                loaded, state, precision == "int8", kernels == "persistent", Tiling.of(loaded.shape)
-            )
+            tiling = Tiling.of(loaded.shape, beam)
+            packed = Kernels(loaded, state, precision == "int8", kernels == "persistent", tiling)
         decoder = decode.Decoder(loaded, state, packed, graph=True)
         wanted = greedy if beam == 1 else beams
         times, same, tokens_same, tokens_all = [], 0, 0, 0

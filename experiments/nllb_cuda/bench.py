@@ -90,7 +90,7 @@ def ours(
     if kernels != "torch":
         from stt.nllb.pack import Kernels, Tiling
 
-        tiling = Tiling.of(shape)
+        tiling = Tiling.of(shape, beam)
         if checked is not None:
             tiling = replace(tiling, checked=checked)
         packed = Kernels(loaded, state, precision == "int8", kernels == "persistent", tiling)
@@ -181,7 +181,7 @@ def part_beam() -> None:
             f"600M 32k beam 4 {kernels}",
             lambda k=kernels: ours(s, beam=4, kernels=k, vocabulary=32000),
         )
-    attempt("600M full beam 4 persistent, fences", lambda: ours(s, beam=4, checked=False))
+    attempt("600M full beam 4 persistent, checked", lambda: ours(s, beam=4, checked=True))
 
 
 def part_large() -> None:

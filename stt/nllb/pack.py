@@ -46,9 +46,11 @@ class Tiling:
     checked: bool = True
 
     @classmethod
-    def of(cls, shape: Shape) -> Tiling:
-        """The fastest tried for a shape; checked values were not tried on a wide model."""
-        return cls() if shape.d_model <= 1024 else cls(rows=4, ffn_rows=8, checked=False)
+    def of(cls, shape: Shape, beam: int) -> Tiling:
+        """The fastest tried for a shape and a number of beams."""
+        if shape.d_model > 1024:
+            return cls(rows=4, ffn_rows=8, checked=False)
+        return cls(checked=beam == 1)
 
 
 class Kernels:

@@ -222,7 +222,7 @@ class NllbCuda(Translator):
                     f"translator.kernels={way.value} needs Triton, which is not installed "
                     f"({error}). Run: pip install triton - or choose translator.kernels=torch."
                 ) from error
-            tiling = pack.Tiling.of(shape)
+            tiling = pack.Tiling.of(shape, self.beam)
             step = pack.Kernels(loaded, state, int8, way == Kernels.persistent, tiling)
             # What the kernels hold a copy of is not needed a second time.
             loaded.decoder = []
