@@ -52,8 +52,24 @@ def degenerate(source: str, translation: str) -> str | None:
     return None
 
 
+def packaged_model(path: Path, threads: int):
+    """The int8 engine as the package loads a model directory, its shortlist included."""
+    import tempfile
+
+    import ctranslate2
+
+    from stt.embedded import derive_ctranslate2
+
+    with tempfile.TemporaryDirectory() as folder:
+        derive_ctranslate2(path, Path(folder))
+        translator = ctranslate2.Translator(folder, compute_type="int8", intra_threads=threads)
+    return translator, sentencepiece.SentencePieceProcessor(
+        model_file=str(path / "sentencepiece.bpe.model")
+    )
+
+
 def ctranslate2_model(path: Path, compute: str, threads: int):
-    """Convert a model directory in memory of a temporary folder and load it on the CPU."""
+    """Convert a model directory in memory of a temporary folder and load it on the CPU, without a shortlist."""
     import tempfile
 
     import ctranslate2
@@ -100,12 +116,18 @@ def ctranslate2_model(path: Path, compute: str, threads: int):
 def translate_ctranslate2(
     path: Path, texts: list[str], beam: int, compute: str, threads: int
 ) -> list[str]:
-    translator, spm = ctranslate2_model(path, compute, threads)
+    shortlist = compute == "int8" and (path / "shortlist.safetensors").exists()
+    if shortlist:
+        translator, spm = packaged_model(path, threads)
+    else:
+        translator, spm = ctranslate2_model(path, compute, threads)
     sources = [["eng_Latn", *spm.encode(text, out_type=str), "</s>"] for text in texts]
     options = {
         "beam_size": beam,
-        "max_batch_size": 2048,
-        "batch_type": "tokens",
+        "use_vmap": shortlist,
+        # A batch shares one shortlist, so sentences go one by one, as in the package.
+        "max_batch_size": 1 if shortlist else 2048,
+        "batch_type": "examples" if shortlist else "tokens",
         "max_decoding_length": 250,
     }
     results = translator.translate_batch(

@@ -13,6 +13,8 @@ BEGAN = time.monotonic()
 
 import argparse  # noqa: E402
 import copy  # noqa: E402
+import json  # noqa: E402
+import shutil  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -134,6 +136,24 @@ def likelihoods(model: Transformer, sources: Tensor, labels: Tensor) -> Tensor:
     return each.view(count, kinds, length)
 
 
+def keep_best(run: Run, args: argparse.Namespace) -> None:
+    """Score the averaged weights on dev; what scored best so far stays in RUN_DIR/best."""
+    run.publish()
+    score_dev(run, args)
+    best = args.run / "best"
+    if not best.exists() or mean_score(args.run) > mean_score(best):
+        best.mkdir(exist_ok=True)
+        for name in ("model.safetensors", "score.json", "training.json"):
+            shutil.copyfile(args.run / name, best / name)
+
+
+def mean_score(directory: Path) -> float:
+    """Mean of BLEU and chrF over the kinds of sentences in score.json."""
+    report = json.loads((directory / "score.json").read_text())
+    kinds = [report[kind] for kind in ("everyday", "technical") if kind in report]
+    return sum(kind["bleu_char"] + kind["chrf"] for kind in kinds) / (2 * len(kinds))
+
+
 def refine(run: Run, args: argparse.Namespace) -> None:
     model, device = run.model.train(), run.device
     actor = copy.deepcopy(model).to(torch.float32 if device == "cpu" else torch.bfloat16)
@@ -151,8 +171,7 @@ def refine(run: Run, args: argparse.Namespace) -> None:
             break
         if elapsed - scored > args.score:
             scored = elapsed
-            run.publish()
-            score_dev(run, args)
+            keep_best(run, args)
         batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
         torch._foreach_copy_(list(actor.parameters()), [p.detach() for p in model.parameters()])
         to = int(batch["target"][0, 0])
@@ -233,10 +252,11 @@ def main() -> None:
     if run.checkpoint.exists():
         run.resume()
     refine(run, args)
-    run.publish()
-    score_dev(run, args)
+    keep_best(run, args)
     if run.spent_s < args.seconds:
         run.save()
+    else:
+        shutil.copytree(args.run / "best", args.run, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":
