@@ -68,7 +68,7 @@ def packaged_model(path: Path, threads: int):
     )
 
 
-def ctranslate2_model(path: Path, compute: str, threads: int):
+def ctranslate2_model(path: Path, compute: str, threads: int, workers: int = 1):
     """Convert a model directory in memory of a temporary folder and load it on the CPU, without a shortlist."""
     import tempfile
 
@@ -109,7 +109,7 @@ def ctranslate2_model(path: Path, compute: str, threads: int):
     with tempfile.TemporaryDirectory() as folder:
         spec.save(folder)
         return ctranslate2.Translator(
-            folder, device="cpu", compute_type=compute, intra_threads=threads
+            folder, compute_type=compute, inter_threads=workers, intra_threads=threads
         ), spm
 
 

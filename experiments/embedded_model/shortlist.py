@@ -25,13 +25,13 @@ from stt.embedded import vocabulary
 Tokens = tuple[np.ndarray, np.ndarray]  # of a source and of its translation
 NULL = 0  # <s>: explains what no source token does
 EVERYDAY = 1 / 3
-RARE = 0.003  # expected occurrences below which an alignment is noise
+RARE = 0.0005  # expected occurrences below which an alignment is noise
 SPACE, CJK = "\u2581", "\u3100"
 
 
-def translated(model: Path, sources: list[str], threads: int) -> tuple[list[Tokens], list[str]]:
+def translated(model: Path, sources: list[str], workers: int) -> tuple[list[Tokens], list[str]]:
     """Token ids of sources and of their greedy translations, and the vocabulary."""
-    translator, spm = ctranslate2_model(model, "int8", threads)
+    translator, spm = ctranslate2_model(model, "int8", 1, workers)
     tokens = vocabulary(model)
     ids = {token: i for i, token in enumerate(tokens)}
     encoded = [["eng_Latn", *spm.encode(text, out_type=str), "</s>"] for text in sources]
@@ -106,9 +106,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--pairs", type=Path, nargs="+", required=True)
     parser.add_argument("--count", type=int, default=180_000)
-    parser.add_argument("--each", type=int, default=1000, help="targets of a source token at most")
-    parser.add_argument("--always", type=int, default=2000, help="most frequent targets")
-    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--each", type=int, default=2000, help="targets of a source token at most")
+    parser.add_argument("--always", type=int, default=3000, help="most frequent targets")
+    parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     began, rng = time.monotonic(), random.Random(4)
@@ -118,7 +118,7 @@ def main() -> None:
     chosen = rng.sample(kinds[0], spoken)
     chosen += rng.sample(kinds[1], min(args.count - spoken, len(kinds[1])))
     rng.shuffle(chosen)
-    found, tokens = translated(args.model, chosen, args.threads)
+    found, tokens = translated(args.model, chosen, args.workers)
     print(f"[{time.monotonic() - began:.0f} s] {len(found)} translated", flush=True)
     learned, held_out = found[len(found) // 10 :], found[: len(found) // 10]
     counts = align(learned, len(tokens))
