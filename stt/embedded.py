@@ -30,10 +30,7 @@ log = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).parent / "assets" / "embedded"
 SENTENCEPIECE = "sentencepiece.bpe.model"
-SHORTLIST = "shortlist.safetensors"
 SUMS = "SHA256SUMS"
-DERIVATION = 2
-"""Part of a derived model's name; raised whenever `derive_ctranslate2` writes something else."""
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 """The first ids of every NLLB vocabulary (the fairseq order)."""
 
@@ -87,15 +84,9 @@ def vocabulary(directory: Path = EMBEDDED) -> list[str]:
     from sentencepiece import SentencePieceProcessor
 
     pieces = SentencePieceProcessor(model_file=str(directory / SENTENCEPIECE))
-    learned = [pieces.id_to_piece(i) for i in range(3, pieces.get_piece_size())]  # <unk> <s> </s>
-    return [*SPECIAL_TOKENS, *learned, "<mask>", *languages(directory)]
-
-
-def languages(directory: Path = EMBEDDED) -> list[str]:
-    """The tokens that name a language, such as `jpn_Jpan`."""
     described = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
-    found: list[str] = described["extra_special_tokens"]
-    return found
+    learned = [pieces.id_to_piece(i) for i in range(3, pieces.get_piece_size())]  # <unk> <s> </s>
+    return [*SPECIAL_TOKENS, *learned, "<mask>", *described["extra_special_tokens"]]
 
 
 def positions(count: int, width: int) -> NDArray[np.float32]:
@@ -137,11 +128,11 @@ def ctranslate2_files(directory: Path = EMBEDDED) -> tuple[dict[str, bytes], str
 
     checkpoint = sha256(directory / "model.safetensors")
     described = hashlib.sha256(checkpoint.encode())
-    for name in ("config.json", "tokenizer_config.json", SENTENCEPIECE, SHORTLIST):
+    for name in ("config.json", "tokenizer_config.json", SENTENCEPIECE):
         described.update((directory / name).read_bytes())
     # The version stands for the format's revision; asking for that would import torch, if
     # installed.
-    key = f"ct2-{described.hexdigest()[:16]}-{DERIVATION}-{ctranslate2.__version__}"
+    key = f"ct2-{described.hexdigest()[:16]}-{ctranslate2.__version__}"
     cached = cache_dir() / key
     if files := _read_verified(cached):
         return files, checkpoint
@@ -202,21 +193,12 @@ def derive_ctranslate2(directory: Path, out: Path) -> None:
     import numpy as np
     from ctranslate2.specs import Activation, TransformerSpec
 
-    from stt.shortlist import Shortlist
-
     stored, shape, tokens = tensors(directory), config(directory), vocabulary(directory)
     if len(tokens) != shape["vocab_size"]:
         raise EngineUnavailable(
             f"{directory} is damaged: {len(tokens)} tokens, but vocab_size={shape['vocab_size']}. "
             f"Reinstall the package: pip install --force-reinstall stt"
         )
-    # Languages come right behind the special tokens: CTranslate2 4.8 numbers the scored tokens of
-    # each sentence anew, but looks the language to begin with up under its number in the first
-    # sentence. Where every token before it is always scored, that number never changes.
-    special, last = len(SPECIAL_TOKENS), len(tokens) - len(languages(directory))
-    order = [*range(special), *range(last, len(tokens)), *range(special, last)]
-    for name in ("model.shared.weight", "model.shared.weight_scale"):
-        stored[name] = stored[name][order]
     spec = TransformerSpec.from_config(
         (shape["encoder_layers"], shape["decoder_layers"]),
         shape["encoder_attention_heads"],
@@ -242,13 +224,11 @@ def derive_ctranslate2(directory: Path, out: Path) -> None:
             _set_weight(layer.ffn.linear_1, stored, f"{name}.fc2")
     _set_weight(spec.decoder.projection, stored, "model.shared")
     spec.config.decoder_start_token = tokens[shape["decoder_start_token_id"]]
-    ordered = [tokens[i] for i in order]
-    spec.register_source_vocabulary(ordered)
-    spec.register_target_vocabulary(ordered)
+    spec.register_source_vocabulary(tokens)
+    spec.register_target_vocabulary(tokens)
     spec.validate()
     spec.optimize()  # stores the shared embedding and the positions once
     spec.save(str(out))
-    (out / "vmap.txt").write_bytes(Shortlist(directory, ordered).vocabulary_map())
 
 
 def _set_weight(spec: Any, stored: Tensors, *names: str) -> None:

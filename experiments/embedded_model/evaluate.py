@@ -1,9 +1,10 @@
 """Score a model on held-out pairs: BLEU (characters) and chrF, everyday and technical, and degenerate translations.
 
-    python evaluate.py --model MODEL_DIR --pairs test.tsv [--beam 1] [--engine ctranslate2|torch] [--compute int8] [--out FILE.json]
+    python evaluate.py --model MODEL_DIR --pairs test.tsv [--beam 1] [--engine package|ctranslate2|torch] [--compute int8] [--out FILE.json]
 
 MODEL_DIR is an exported directory (int8 or fp16) or a run directory with `sentencepiece.bpe.model` beside the weights.
-`ctranslate2` is the engine that ships (int8 on a CPU); `torch` scores float32 weights, on a GPU if there is one.
+`package` is the engine that ships (int8 on a CPU, converted as the package does); `ctranslate2` converts a directory of any precision and
+quantizes it (again), which changes one translation in forty; `torch` scores float32 weights, on a GPU if there is one.
 """
 
 import argparse
@@ -52,8 +53,8 @@ def degenerate(source: str, translation: str) -> str | None:
     return None
 
 
-def packaged_model(path: Path, threads: int):
-    """The int8 engine as the package loads a model directory, its shortlist included."""
+def packaged_model(path: Path, compute: str, threads: int):
+    """An exported int8 directory as the package loads it: its int8 rows, bit for bit."""
     import tempfile
 
     import ctranslate2
@@ -62,14 +63,14 @@ def packaged_model(path: Path, threads: int):
 
     with tempfile.TemporaryDirectory() as folder:
         derive_ctranslate2(path, Path(folder))
-        translator = ctranslate2.Translator(folder, compute_type="int8", intra_threads=threads)
+        translator = ctranslate2.Translator(folder, compute_type=compute, intra_threads=threads)
     return translator, sentencepiece.SentencePieceProcessor(
         model_file=str(path / "sentencepiece.bpe.model")
     )
 
 
-def ctranslate2_model(path: Path, compute: str, threads: int, workers: int = 1):
-    """Convert a model directory in memory of a temporary folder and load it on the CPU, without a shortlist."""
+def ctranslate2_model(path: Path, compute: str, threads: int):
+    """Convert a model directory in memory of a temporary folder and load it on the CPU."""
     import tempfile
 
     import ctranslate2
@@ -109,25 +110,19 @@ def ctranslate2_model(path: Path, compute: str, threads: int, workers: int = 1):
     with tempfile.TemporaryDirectory() as folder:
         spec.save(folder)
         return ctranslate2.Translator(
-            folder, compute_type=compute, inter_threads=workers, intra_threads=threads
+            folder, device="cpu", compute_type=compute, intra_threads=threads
         ), spm
 
 
 def translate_ctranslate2(
-    path: Path, texts: list[str], beam: int, compute: str, threads: int
+    path: Path, texts: list[str], beam: int, compute: str, threads: int, load=ctranslate2_model
 ) -> list[str]:
-    shortlist = compute == "int8" and (path / "shortlist.safetensors").exists()
-    if shortlist:
-        translator, spm = packaged_model(path, threads)
-    else:
-        translator, spm = ctranslate2_model(path, compute, threads)
+    translator, spm = load(path, compute, threads)
     sources = [["eng_Latn", *spm.encode(text, out_type=str), "</s>"] for text in texts]
     options = {
         "beam_size": beam,
-        "use_vmap": shortlist,
-        # A batch shares one shortlist, so sentences go one by one, as in the package.
-        "max_batch_size": 1 if shortlist else 2048,
-        "batch_type": "examples" if shortlist else "tokens",
+        "max_batch_size": 2048,
+        "batch_type": "tokens",
         "max_decoding_length": 250,
     }
     results = translator.translate_batch(
@@ -209,7 +204,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--beam", type=int, default=1)
-    parser.add_argument("--engine", choices=("ctranslate2", "torch"), default="ctranslate2")
+    parser.add_argument("--engine", choices=("package", "ctranslate2", "torch"), default="package")
     parser.add_argument("--compute", choices=("int8", "float32"), default="int8")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path)
@@ -222,8 +217,9 @@ def main() -> None:
     if args.engine == "torch":
         translations = translate_torch(args.model, texts, args.beam)
     else:
+        load = packaged_model if args.engine == "package" else ctranslate2_model
         translations = translate_ctranslate2(
-            args.model, texts, args.beam, args.compute, args.threads
+            args.model, texts, args.beam, args.compute, args.threads, load
         )
     report = {
         "model": args.model.name,
@@ -231,7 +227,7 @@ def main() -> None:
         "engine": args.engine,
         "beam": args.beam,
     }
-    report |= {"compute": args.compute} if args.engine == "ctranslate2" else {}
+    report |= {"compute": args.compute} if args.engine != "torch" else {}
     report |= score(pairs, translations[: len(pairs)]) | {
         "seconds": round(time.monotonic() - began, 1)
     }

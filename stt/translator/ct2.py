@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +17,6 @@ from stt.device import Device, native_threads, part
 from stt.engine import Translator
 from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.messages import Clause
-from stt.shortlist import Shortlist
 from stt.translator import tidy, too_long
 from stt.translator.clauses import ClauseCutter, Detokenizer
 
@@ -39,8 +38,6 @@ class CTranslate2(Translator):
         model: `embedded`, or a folder with a converted model and its `sentencepiece.bpe.model`.
         beam: 1 is greedy and gives clauses as they are decoded; more gives the whole at once.
         max_length: longest sentence and longest translation, in tokens.
-        shortlist: score only the target tokens that the source makes likely; `embedded` has a
-            list of them, a folder's model scores all.
         threads: of one matrix product; null = device.threads.
         min_clause_chars: a shorter clause waits for the next one.
     """
@@ -49,7 +46,6 @@ class CTranslate2(Translator):
     precision: Precision
     beam: int
     max_length: int
-    shortlist: bool
     threads: int | None
     min_clause_chars: int
     source_language: str
@@ -92,10 +88,7 @@ class CTranslate2(Translator):
                 )
         self._pieces = SentencePieceProcessor(model_file=str(folder / embedded.SENTENCEPIECE))
         self._version = ctranslate2.__version__
-        self._shortlist = None
-        if self.shortlist and self.model == EMBEDDED:
-            self._shortlist = Shortlist(folder, known)
-        self._check_steps(self._encode("Hello."))  # now the team of threads exists
+        self._decode(self._encode("Hello."))  # now the team of threads exists
         self._cpus = part(native_threads() - before)
         self._decoding = ThreadPoolExecutor(1, thread_name_prefix="decode")
 
@@ -134,7 +127,6 @@ class CTranslate2(Translator):
             "cpus": self._cpus,
             "beam": self.beam,
             "max_length": self.max_length,
-            "shortlist": self._shortlist is not None,
             "streaming": self.beam == 1,
         }
 
@@ -175,7 +167,6 @@ class CTranslate2(Translator):
                 target_prefix=[[self.target_language]],
                 max_decoding_length=self.max_length,
                 return_end_token=True,
-                use_vmap=self._shortlist is not None,
                 **options,
             )
         except (RuntimeError, ValueError) as error:
@@ -183,49 +174,17 @@ class CTranslate2(Translator):
         tokens: list[str] = found[0].hypotheses[0]
         return tokens[1:]
 
-    def _token_of(self, source: list[str]) -> Callable[[Any], str]:
-        """What tells the token of a decoding step."""
-        if self._shortlist is None:
-            return lambda result: str(result.token)
-        scored, tokens = self._shortlist.scored(source), self._shortlist.tokens
-        # CTranslate2 4.8 gives a step's token by its number among those scored.
-        return lambda result: tokens[scored[result.token_id]]
-
-    def _check_steps(self, source: list[str]) -> None:
-        """Decode a sentence and see that its steps are its tokens.
-
-        Raises:
-            EngineUnavailable: this CTranslate2 numbers scored tokens in another way.
-        """
-        steps: list[Any] = []
-
-        def keep(step: Any) -> bool:
-            steps.append(step)
-            return False
-
-        tokens = self._decode(source, beam_size=1, callback=keep)
-        token = self._token_of(source)
-        try:
-            told = [token(step) for step in steps[1:]]
-        except IndexError:
-            told = []
-        if told != tokens:
-            raise EngineUnavailable(
-                f"CTranslate2 {self._version} tells other tokens while it decodes than at the end. "
-                f"Set translator.shortlist=false, or install the version that constraints.txt names."
-            )
-
     def _stream(self, source: list[str]) -> Iterator[Clause]:
         """Decode on another thread; hand over each clause the moment its last token is known."""
         if self._decoding is None:
             raise EngineError("The translator is closed.")
         found: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
         detokenizer, cutter = Detokenizer(), ClauseCutter(self.min_clause_chars)
-        abandoned, token = False, self._token_of(source)
+        abandoned = False
 
         def step(result: Any) -> bool:
             if result.step > 0:  # 0 is the language
-                for clause in cutter.feed(detokenizer.feed(token(result))):
+                for clause in cutter.feed(detokenizer.feed(result.token)):
                     found.put((clause, result.step))
             return abandoned
 

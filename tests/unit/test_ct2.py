@@ -22,7 +22,6 @@ def engine(**changes):
         "precision": Precision.int8,
         "beam": 1,
         "max_length": 256,
-        "shortlist": True,
         "threads": 1,
         "min_clause_chars": 1,
         "source_language": "eng_Latn",
@@ -125,28 +124,6 @@ def test_beams_and_float32_give_the_whole_translation_at_once():
     assert translator.effective()["precision"] == "float32"
     assert translator.effective()["threads"] == 2
     translator.close()
-
-
-@pytest.mark.parametrize("beam", [1, 2])
-def test_the_shortlist_changes_hardly_any_translation(beam):
-    lines = (EMBEDDED.parent / "speech.tsv").read_text(encoding="utf-8").splitlines()
-    texts = [line.split("\t")[2] for line in lines][:: 4 * beam]
-    found = []
-    for shortlist in (True, False):
-        translator = engine(shortlist=shortlist, beam=beam, threads=2)
-        translator.load(Device("cpu", 2))
-        assert translator.effective()["shortlist"] is shortlist
-        found.append([said(translator.translate(text)) for text in texts])
-        translator.close()
-    same = sum(short == full for short, full in zip(*found, strict=True))
-    assert same >= 0.96 * len(texts)
-
-
-@pytest.mark.parametrize(
-    "text", ["東京 is a city.", "Grzegorz Brzęczyszczykiewicz", "x" * 30, "🙂"]
-)
-def test_what_no_list_foresees_is_spelled(loaded, text):
-    assert said(loaded.translate(text)).strip()
 
 
 def test_an_unknown_language_is_refused_with_those_there_are():
