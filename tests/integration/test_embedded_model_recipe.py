@@ -268,6 +268,28 @@ def test_refinement_raises_the_score_of_what_is_drawn(recipe, run, pairs, tmp_pa
     assert scores[-1] > scores[5] + 0.05
 
 
+def test_refinement_that_gets_worse_leaves_what_scored_best_on_dev(
+    recipe, run, tmp_path, monkeypatch
+):
+    args = recipe.refine.parse([
+        "--pairs", "none", "--init", str(run.path), "--run", str(tmp_path), "--dev", "none", "--seconds", "1", "--device", "cpu",
+    ])  # fmt: skip
+    refined = recipe.train.Run(recipe.model.load(run.path, "cpu"), tmp_path, "cpu", args.lr)
+    written = []
+    for score in (10, 30, 20):
+        report = {"everyday": {"bleu_char": score, "chrf": score + 1}}
+        monkeypatch.setattr(
+            recipe.refine,
+            "score_dev",
+            lambda *_, report=report: (tmp_path / "score.json").write_text(json.dumps(report)),
+        )
+        refined.average["shared.weight"] += score
+        recipe.refine.keep_best(refined, args)
+        written.append((tmp_path / "model.safetensors").read_bytes())
+    assert (tmp_path / "best" / "model.safetensors").read_bytes() == written[1]
+    assert json.loads((tmp_path / "best" / "score.json").read_text())["everyday"]["chrf"] == 31
+
+
 def test_pairs_made_for_training_repeat_no_held_out_sentence(recipe, pairs, tmp_path):
     recipe.corpus.write_pairs(pairs, tmp_path / "train.tsv")
     recipe.corpus.write_pairs(pairs[:20], tmp_path / "dev.tsv")
