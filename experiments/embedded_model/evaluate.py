@@ -115,9 +115,8 @@ def ctranslate2_model(path: Path, compute: str, threads: int):
 
 
 def translate_ctranslate2(
-    path: Path, texts: list[str], beam: int, compute: str, threads: int, load=ctranslate2_model
+    translator, spm: sentencepiece.SentencePieceProcessor, texts: list[str], beam: int
 ) -> list[str]:
-    translator, spm = load(path, compute, threads)
     sources = [["eng_Latn", *spm.encode(text, out_type=str), "</s>"] for text in texts]
     options = {
         "beam_size": beam,
@@ -218,9 +217,8 @@ def main() -> None:
         translations = translate_torch(args.model, texts, args.beam)
     else:
         load = packaged_model if args.engine == "package" else ctranslate2_model
-        translations = translate_ctranslate2(
-            args.model, texts, args.beam, args.compute, args.threads, load
-        )
+        loaded = load(args.model, args.compute, args.threads)
+        translations = translate_ctranslate2(*loaded, texts, args.beam)
     report = {
         "model": args.model.name,
         "pairs": args.pairs.name,

@@ -8,7 +8,6 @@ GPUs train together, and `refined0` and on, one a GPU, whose average (`export.py
 """
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ import time
 from pathlib import Path
 
 import torch
+from train import mean_score
 
 HERE = Path(__file__).parent
 TEACHERS = {  # run name: shape, dropout, learning rate
@@ -72,14 +72,6 @@ def run(commands: list[list[str]], seconds: float, together: int = 0) -> None:
                     stamp(f"{'cut off' if late else f'status {job.returncode}'}: {' '.join(job.args)[:200]}")  # fmt: skip
 
 
-def mean_chrf(directory: Path) -> float:
-    """Mean dev chrF of everyday and technical; -1 where the run has no score."""
-    path = directory / "score.json"
-    scores = json.loads(path.read_text()) if path.exists() else {}
-    kinds = [scores[kind]["chrf"] for kind in ("everyday", "technical") if kind in scores]
-    return sum(kinds) / len(kinds) if kinds else -1.0
-
-
 def prepare(args: argparse.Namespace) -> None:
     """Text and tokens, one shard per GPU."""
     work, spm = args.work, args.work / "sentencepiece.bpe.model"
@@ -122,12 +114,14 @@ def teachers(args: argparse.Namespace) -> None:
     ]
     jobs.append(train(args, "back", [work / "back.npz"], seconds, BACK))
     run(jobs, args.teachers_s)
-    stamp(f"teachers trained, dev chrF {[round(mean_chrf(work / name), 2) for name in TEACHERS]}")
+    stamp(
+        f"teachers trained, dev chrF {[round(mean_score(work / name, ('chrf',)), 2) for name in TEACHERS]}"
+    )
 
 
 def distill(args: argparse.Namespace) -> None:
     work = args.work
-    chrf = {work / name: mean_chrf(work / name) for name in TEACHERS}
+    chrf = {work / name: mean_score(work / name, ("chrf",)) for name in TEACHERS}
     models = [path for path, score in chrf.items() if score > max(0, max(chrf.values()) - 1.5)]
     if not models:
         sys.exit(f"No teacher in {work} has a score.json: see the training's messages above.")

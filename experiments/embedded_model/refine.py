@@ -13,7 +13,6 @@ BEGAN = time.monotonic()
 
 import argparse  # noqa: E402
 import copy  # noqa: E402
-import json  # noqa: E402
 import shutil  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -29,7 +28,7 @@ from model import Transformer, load, same_sentence  # noqa: E402
 from reward import Judge, characters, spell, spelling  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
-from train import Run, schedule, score_dev  # noqa: E402
+from train import Run, mean_score, schedule, score_dev  # noqa: E402
 
 CHUNK = 32_768  # target tokens whose logits exist at a time
 
@@ -141,17 +140,10 @@ def keep_best(run: Run, args: argparse.Namespace) -> None:
     run.publish()
     score_dev(run, args)
     best = args.run / "best"
-    if not best.exists() or mean_score(args.run) > mean_score(best):
+    if mean_score(args.run) > mean_score(best):
         best.mkdir(exist_ok=True)
         for name in ("model.safetensors", "score.json", "training.json"):
             shutil.copyfile(args.run / name, best / name)
-
-
-def mean_score(directory: Path) -> float:
-    """Mean of BLEU and chrF over the kinds of sentences in score.json."""
-    report = json.loads((directory / "score.json").read_text())
-    kinds = [report[kind] for kind in ("everyday", "technical") if kind in report]
-    return sum(kind["bleu_char"] + kind["chrf"] for kind in kinds) / (2 * len(kinds))
 
 
 def refine(run: Run, args: argparse.Namespace) -> None:

@@ -215,6 +215,15 @@ def score_dev(run: Run, args: argparse.Namespace) -> None:
     )
 
 
+def mean_score(directory: Path, metrics: tuple[str, ...] = ("bleu_char", "chrf")) -> float:
+    """Mean of metrics over the kinds of sentences in score.json; -1 where a run has none."""
+    path = directory / "score.json"
+    report = json.loads(path.read_text()) if path.exists() else {}
+    kinds = [report[kind] for kind in ("everyday", "technical") if kind in report]
+    values = [kind[metric] for kind in kinds for metric in metrics]
+    return sum(values) / len(values) if values else -1.0
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
