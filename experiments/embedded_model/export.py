@@ -75,16 +75,26 @@ def write_tokenizer(spm_model: Path, out: Path) -> None:
     (out / "tokenizer_config.json").write_text(json.dumps(tokenizer, indent=2) + "\n")
 
 
-def averaged(models: list[Path]) -> dict[str, np.ndarray]:
-    """The mean of the weights of runs that began at the same model (Wortsman et al. 2022)."""
+def averaged(models: list[Path], weights: list[float] | None = None) -> dict[str, np.ndarray]:
+    """The mean of the weights of runs that began at the same model (Wortsman et al. 2022).
+
+    With a share for each, negative ones too: away from where a run began is a step further in its direction
+    (Ilharco et al. 2023).
+    """
+    shares = weights or [1 / len(models)] * len(models)
     states = [load_state(model / "model.safetensors") for model in models]
-    return {name: sum(state[name] for state in states) / len(states) for name in states[0]}
+    return {
+        name: sum(share * state[name] for share, state in zip(shares, states, strict=True))
+        for name in states[0]
+    }
 
 
-def export(models: list[Path], out: Path, precision: str, source: str) -> None:
+def export(
+    models: list[Path], out: Path, precision: str, source: str, weights: list[float] | None = None
+) -> None:
     """Write the shipped directory `out` from run directories, whose weights are averaged."""
     out.mkdir(parents=True, exist_ok=True)
-    model, state = models[0], averaged(models)
+    model, state = models[0], averaged(models, weights)
     state["model.shared.weight"][PAD] = 0
     config = json.loads((model / "config.json").read_text())
     if precision == "int8":
@@ -116,13 +126,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, nargs="+", required=True, help="several are averaged")
+    parser.add_argument(
+        "--weights",
+        type=float,
+        nargs="+",
+        help="a share for each model, 1 in all; equal ones if not given",
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--precision", choices=("int8", "fp16"), default="int8")
     parser.add_argument(
         "--source", default="experiments/embedded_model", help="recorded in the file's metadata"
     )
     args = parser.parse_args()
-    export(args.model, args.out, args.precision, args.source)
+    if args.weights and (len(args.weights) != len(args.model) or abs(sum(args.weights) - 1) > 1e-6):
+        parser.error("--weights needs one share for each --model, 1 in all")
+    export(args.model, args.out, args.precision, args.source, args.weights)
     with safe_open(args.out / "model.safetensors", "np") as stored:
         print(stored.metadata(), len(list(stored.keys())), "tensors")
     for path in sorted(args.out.iterdir()):

@@ -1,6 +1,6 @@
 """The whole recipe over the GPUs at hand, every stage bounded in time; a finished stage is not repeated.
 
-    python pipeline.py --data DATA_DIR --work WORK --init MODEL_DIR [--teachers-s 290 --distill-s 125 --student-s 300 --refine-s 280]
+    python pipeline.py --data DATA_DIR --work WORK --init MODEL_DIR [--teachers-s 590 --distill-s 125 --student-s 330 --refine-s 300]
 
 WORK gets `gold.tsv` and `extra.tsv` (unless they are there), token arrays, the teachers grown from `--init` (three from
 English to Japanese, one back), their translations and soft labels, `student`, which starts from `--init` and which all
@@ -27,6 +27,7 @@ TEACHERS = {  # run name: shape, dropout, learning rate
 }
 BACK = ("6-4-512-2048", 0.2, 1e-3)
 STUDENT = ("6-2-512-1536", 0.1, 8e-4)
+LENGTHS = 1.0, 1.02, 1.03, 1.04  # wanted by the refining runs
 GPUS = max(torch.cuda.device_count(), 1)
 BEGAN = time.monotonic()
 
@@ -126,7 +127,7 @@ def distill(args: argparse.Namespace) -> None:
     if not models:
         sys.exit(f"No teacher in {work} has a score.json: see the training's messages above.")
     jobs = [
-        command("distill.py", "--models", *models, "--back", work / "back", "--pairs", work / "gold.tsv", "--data", args.data,
+        command("distill.py", "--models", *models, args.init, "--back", work / "back", "--pairs", work / "gold.tsv", "--data", args.data,
                 "--spm", work / "sentencepiece.bpe.model", "--shard", f"{i}/{GPUS}", "--gold", work / f"gold{i}.npz",
                 "--out", work / f"distilled{i}.tsv", "--seconds", args.distill_s,
                 *(("--dev", args.data / "dev.tsv") if i == 0 else ()))
@@ -149,11 +150,11 @@ def student(args: argparse.Namespace) -> None:
 def refine(args: argparse.Namespace) -> None:
     work = args.work
     gold, made = work / "gold.tsv", (work / "extra.tsv", *sorted(work.glob("back*.tsv")))
-    # Runs that saw other data differ more, and what differs averages better.
+    # Runs that saw other data and want other lengths differ more, and what differs averages better.
     jobs = [
         command("refine.py", "--pairs", gold, *(made if i % 2 else ()), "--init", work / "student", "--run", work / f"refined{i}",
                 "--dev", args.data / "dev.tsv", "--seconds", args.refine_s - 12, "--seed", i + 1,
-                "--everyday", 1.5 if i % 2 else 3.0, *args.refine.split())
+                "--everyday", 1.5 if i % 2 else 3.0, "--length", LENGTHS[i % len(LENGTHS)], *args.refine.split())
         for i in range(GPUS)
     ]  # fmt: skip
     run(jobs, args.refine_s + 15)
@@ -167,10 +168,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--init", type=Path, required=True, help="the model to grow and to improve")
-    parser.add_argument("--teachers-s", type=float, default=290)
+    parser.add_argument("--teachers-s", type=float, default=590)
     parser.add_argument("--distill-s", type=float, default=125)
-    parser.add_argument("--student-s", type=float, default=300)
-    parser.add_argument("--refine-s", type=float, default=280)
+    parser.add_argument("--student-s", type=float, default=330)
+    parser.add_argument("--refine-s", type=float, default=300)
     parser.add_argument("--processes", type=int, default=GPUS, help="that train the student")
     parser.add_argument("--train", default="", help="more options for train.py")
     parser.add_argument("--refine", default="", help="more options for refine.py")

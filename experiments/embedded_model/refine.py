@@ -135,15 +135,29 @@ def likelihoods(model: Transformer, sources: Tensor, labels: Tensor) -> Tensor:
     return each.view(count, kinds, length)
 
 
+def go_back(run: Run, best: Path) -> None:
+    """Go on from the weights in `best`, with half the learning rate and nothing left of the optimizer's momentum."""
+    with torch.no_grad():
+        for name, parameter in load(best, run.device).named_parameters():
+            run.parameters[name].copy_(parameter)
+            run.average[name].copy_(parameter)
+    run.optimizer.state.clear()
+    run.lr /= 2
+    print(f"{run.directory.name} step {run.step}: back to the best, learning rate {run.lr:.1e}", flush=True)  # fmt: skip
+
+
 def keep_best(run: Run, args: argparse.Namespace) -> None:
-    """Score the averaged weights on dev; what scored best so far stays in RUN_DIR/best."""
+    """Score the averaged weights on dev; what scored best so far stays in RUN_DIR/best, to which a run that fell returns."""
     run.publish()
     score_dev(run, args)
     best = args.run / "best"
-    if mean_score(args.run) > mean_score(best):
+    fall = mean_score(best) - mean_score(args.run)
+    if fall < 0:
         best.mkdir(exist_ok=True)
-        for name in ("model.safetensors", "score.json", "training.json"):
+        for name in ("model.safetensors", "config.json", "score.json", "training.json"):
             shutil.copyfile(args.run / name, best / name)
+    elif fall > args.fall:
+        go_back(run, best)
 
 
 def refine(run: Run, args: argparse.Namespace) -> None:
@@ -154,8 +168,8 @@ def refine(run: Run, args: argparse.Namespace) -> None:
     pairs = [pair for path in args.pairs for pair in read_pairs(path)]
     data = Sources(pairs, args.spm, args.slots, args.everyday, [args.seed, run.step])
     workers = {} if device == "cpu" else {"num_workers": args.workers, "prefetch_factor": 4}
-    table, judge = spelling(spm).to(device), Judge(device)
-    scored, began = 0.0, run.spent_s
+    table, judge = spelling(spm).to(device), Judge(device, args.length)
+    scored, began = -torch.inf, run.spent_s
     for batch in torch.utils.data.DataLoader(data, batch_size=None, **workers):
         elapsed = time.monotonic() - BEGAN
         run.spent_s = began + elapsed
@@ -211,12 +225,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--reference", type=float, default=0.02, help="weight of the reference's likelihood"
     )
     parser.add_argument(
+        "--length", type=float, default=1.0,
+        help="wanted length, times the references': samples of known sentences are longer than translations of new ones",
+    )  # fmt: skip
+    parser.add_argument(
         "--everyday", type=float, default=3.0, help="times likelier that an everyday pair is drawn"
     )
     parser.add_argument(
         "--slots", type=int, default=16_000, help="sources times (longest side + 8) in a batch"
     )
-    parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--lr", type=float, default=5e-5)
+    parser.add_argument(
+        "--fall", type=float, default=0.4,
+        help="below the best mean score on --dev: the run goes back there",
+    )  # fmt: skip
     parser.add_argument("--warmup", type=int, default=20)
     parser.add_argument("--horizon", type=int, default=200)
     parser.add_argument(
@@ -225,7 +247,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--call", type=float, default=float("inf"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log", type=int, default=50)
-    parser.add_argument("--score", type=float, default=60, help="seconds between scores on --dev")
+    parser.add_argument("--score", type=float, default=30, help="seconds between scores on --dev")
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args(arguments)

@@ -65,9 +65,13 @@ def totals(texts: Tensor) -> Tensor:
 
 
 class Judge:
-    """Rewards against running corpus sums, kept for everyday and technical sentences apart."""
+    """Rewards against running corpus sums, kept for everyday and technical sentences apart.
 
-    def __init__(self, device: str) -> None:
+    Translations below `length` times the references' length are taken as too short.
+    """
+
+    def __init__(self, device: str, length: float = 1.0) -> None:
+        self.length = length
         self.sums = torch.zeros(2, 3, ORDERS, dtype=torch.float64, device=device)
         self.sentences = torch.zeros(2, dtype=torch.float64, device=device)
 
@@ -97,7 +101,7 @@ class Judge:
         """Logarithms of BLEU and chrF, each [2], of sums [2, 3, 6]: matched, produced, expected."""
         matched, produced, expected = sums.clamp(min=1e-9).unbind(1)
         precision, recall = matched / produced, matched / expected
-        short = (1 - expected[:, 0] / produced[:, 0]).clamp(max=0)
+        short = (1 - self.length * expected[:, 0] / produced[:, 0]).clamp(max=0)
         bleu = precision[:, :4].log().mean(1) + short
         p, r = precision.mean(1), recall.mean(1)
         return torch.stack([bleu, ((1 + BETA2) * p * r / (BETA2 * p + r)).log()])

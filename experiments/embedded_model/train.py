@@ -208,8 +208,8 @@ def score_dev(run: Run, args: argparse.Namespace) -> None:
     print(
         args.run.name,
         run.step,
-        report["everyday"],
-        report["technical"],
+        report.get("everyday"),
+        report.get("technical"),
         len(report["degenerate"]),
         flush=True,
     )

@@ -268,15 +268,16 @@ def test_refinement_raises_the_score_of_what_is_drawn(recipe, run, pairs, tmp_pa
     assert scores[-1] > scores[5] + 0.05
 
 
-def test_refinement_that_gets_worse_leaves_what_scored_best_on_dev(
+def test_refinement_that_gets_worse_goes_back_to_what_scored_best_on_dev(
     recipe, run, tmp_path, monkeypatch
 ):
     args = recipe.refine.parse([
         "--pairs", "none", "--init", str(run.path), "--run", str(tmp_path), "--dev", "none", "--seconds", "1", "--device", "cpu",
+        "--fall", "5",
     ])  # fmt: skip
     refined = recipe.train.Run(recipe.model.load(run.path, "cpu"), tmp_path, "cpu", args.lr)
     written = []
-    for score in (10, 30, 20):
+    for score in (10, 30, 26, 20):
         report = {"everyday": {"bleu_char": score, "chrf": score + 1}}
         monkeypatch.setattr(
             recipe.refine,
@@ -288,6 +289,9 @@ def test_refinement_that_gets_worse_leaves_what_scored_best_on_dev(
         written.append((tmp_path / "model.safetensors").read_bytes())
     assert (tmp_path / "best" / "model.safetensors").read_bytes() == written[1]
     assert json.loads((tmp_path / "best" / "score.json").read_text())["everyday"]["chrf"] == 31
+    refined.publish()
+    assert (tmp_path / "model.safetensors").read_bytes() == written[1]
+    assert refined.lr == args.lr / 2
 
 
 def test_pairs_made_for_training_repeat_no_held_out_sentence(recipe, pairs, tmp_path):

@@ -13,7 +13,7 @@ from stt.messages import Clause
 from stt.translator.ct2 import CTranslate2, Precision
 
 pytestmark = pytest.mark.engine
-LONG = "I would like to go to the station, but it is raining and I have no umbrella."
+LONG = "If it rains tomorrow, the game will be cancelled, so please check the website."
 
 
 def engine(**changes):
