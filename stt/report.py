@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stt.environment import reader_may_go
-from stt.errors import ResultsError, SttError
+from stt.errors import ConfigError, ResultsError, SttError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,6 +205,21 @@ def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None
     return _table(head, lines) + "\n" + note
 
 
+def _named(rows: pd.DataFrame, wanted: str) -> str:
+    """The name of the run that `wanted`, a name or a folder, means.
+
+    Raises:
+        ConfigError: none of these runs.
+    """
+    folders = {str(run): Path(part["path"].iloc[0]) for run, part in rows.groupby("run")}
+    for run, folder in folders.items():
+        if wanted == run or Path(wanted).resolve() == folder.resolve():
+            return run
+    raise ConfigError(
+        f"--baseline {wanted} is none of the measured runs given. Choose from: {', '.join(folders)}."
+    )
+
+
 def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list[Path]:
     """Write report.md, report.csv and the charts for `paths` into `out`; return the files."""
     from stt import charts, results
@@ -215,7 +230,9 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list
     frame = results.read(paths)
     rows = measured(frame)
     target = results.runs(paths)[0]["config"]["target"]
-    if baseline is None and rows["run"].nunique() > 1:
+    if baseline is not None:
+        baseline = _named(rows, baseline)
+    elif rows["run"].nunique() > 1:
         baseline = str(rows["run"].iloc[-1])
     out.mkdir(parents=True, exist_ok=True)
     parts = [comparison(frame, target, baseline)] if rows["run"].nunique() > 1 else []
@@ -229,15 +246,8 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list
         for run, part in rows.groupby("run", sort=False):
             for name in (*MAIN, *STAGES):
                 values = latencies(part, name)
-                writer.writerow(
-                    (
-                        run,
-                        name,
-                        len(values),
-                        percentile(values, 50),
-                        tail(values, 95, part["id"].nunique()),
-                    )
-                )
+                p95 = tail(values, 95, part["id"].nunique())
+                writer.writerow((run, name, len(values), percentile(values, 50), p95))
     written = [document, table]
     labels = {
         str(run): f"{p.iloc[0]['translator']} + {p.iloc[0]['tts']}, {p.iloc[0]['pipeline']}"
@@ -267,7 +277,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, help="folder for the files (default: the run folder, or results/tables)"
     )
-    parser.add_argument("--baseline", help="folder name of the run the others are compared with")
+    parser.add_argument("--baseline", help="run folder, or its name, the others are compared with")
     asked = parser.parse_args(argv)
     try:
         from stt import results

@@ -226,6 +226,18 @@ def test_one_command_writes_tables_and_charts(tmp_path, capsys):
     assert text.count("| metric ") == 4  # a summary of each run after the comparison
 
 
+def test_a_baseline_is_a_name_or_a_folder_and_an_unknown_one_is_refused(tmp_path, capsys):
+    command = [str(RUNS), "--out", str(tmp_path), "--baseline"]
+    said = []
+    for baseline in ("synthetic-slow", str(RUNS / "synthetic-slow") + "/"):
+        assert report.main([*command, baseline]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert "paired ratios to synthetic-slow" in said[0]
+    assert report.main([*command, "synthetic-slower"]) == 2
+    assert "Choose from: synthetic-" in capsys.readouterr().err
+
+
 def test_text_that_nobody_translated_has_no_quality(tmp_path):
     def same(run):
         lines = [json.loads(line) for line in (run / "records.jsonl").read_bytes().splitlines()]
