@@ -117,6 +117,8 @@ def ctranslate2_model(path: Path, compute: str, threads: int):
 def translate_ctranslate2(
     translator, spm: sentencepiece.SentencePieceProcessor, texts: list[str], beam: int
 ) -> list[str]:
+    from stt.translator.loops import ATTEMPTS, first_loop
+
     sources = [["eng_Latn", *spm.encode(text, out_type=str), "</s>"] for text in texts]
     options = {
         "beam_size": beam,
@@ -124,10 +126,20 @@ def translate_ctranslate2(
         "batch_type": "tokens",
         "max_decoding_length": 250,
     }
-    results = translator.translate_batch(
-        sources, target_prefix=[["jpn_Jpan"]] * len(texts), **options
-    )
-    return [spm.decode_pieces(result.hypotheses[0][1:]) for result in results]
+
+    def decoded(rows: list[int], **more) -> list[list[str]]:
+        found = translator.translate_batch(
+            [sources[i] for i in rows], target_prefix=[["jpn_Jpan"]] * len(rows), **options, **more
+        )
+        return [result.hypotheses[0][1:] for result in found]
+
+    translations = decoded(list(range(len(texts))))
+    for i, text in enumerate(texts):  # loops are decoded again, as the package does
+        forbidden: list[list[str]] = []
+        while len(forbidden) < ATTEMPTS and (group := first_loop(translations[i], text)):
+            forbidden.append(2 * group)
+            (translations[i],) = decoded([i], suppress_sequences=forbidden)
+    return [spm.decode_pieces(tokens) for tokens in translations]
 
 
 def translate_torch(path: Path, texts: list[str], beam: int) -> list[str]:

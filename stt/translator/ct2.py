@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +19,7 @@ from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.messages import Clause
 from stt.translator import tidy, too_long
 from stt.translator.clauses import ClauseCutter, Detokenizer
+from stt.translator.loops import ATTEMPTS, first_loop, loop
 
 EMBEDDED = "embedded"
 
@@ -134,9 +135,13 @@ class CTranslate2(Translator):
         """Yield clauses as they are decoded; decoding goes on while the caller uses them."""
         source = self._encode(text)
         if self.beam == 1:
-            yield from self._stream(source)
+            yield from self._stream(source, text)
             return
         tokens = self._decode(source, beam_size=self.beam)
+        forbidden: list[list[str]] = []
+        while (group := first_loop(tokens, text)) and len(forbidden) < ATTEMPTS:
+            forbidden.append(2 * group)
+            tokens = self._decode(source, beam_size=self.beam, suppress_sequences=forbidden)
         detokenizer = Detokenizer()
         whole = "".join(map(detokenizer.feed, tokens)) + detokenizer.finish()
         yield self._last(whole, 0, tokens, 0, source)
@@ -159,12 +164,15 @@ class CTranslate2(Translator):
             raise too_long(text, self.max_length)
         return [self.source_language, *pieces, "</s>"]
 
-    def _decode(self, source: list[str], **options: Any) -> list[str]:
-        """Target tokens after the language; the last is `</s>` unless the limit came first."""
+    def _decode(self, source: list[str], given: Sequence[str] = (), **options: Any) -> list[str]:
+        """Target tokens after the language; the last is `</s>` unless the limit came first.
+
+        `given`: what they must begin with.
+        """
         try:
             found = self._translator.translate_batch(
                 [source],
-                target_prefix=[[self.target_language]],
+                target_prefix=[[self.target_language, *given]],
                 max_decoding_length=self.max_length,
                 return_end_token=True,
                 **options,
@@ -174,36 +182,81 @@ class CTranslate2(Translator):
         tokens: list[str] = found[0].hypotheses[0]
         return tokens[1:]
 
-    def _stream(self, source: list[str]) -> Iterator[Clause]:
+    def _stream(self, source: list[str], text: str) -> Iterator[Clause]:
         """Decode on another thread; hand over each clause the moment its last token is known."""
         if self._decoding is None:
             raise EngineError("The translator is closed.")
         found: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
-        detokenizer, cutter = Detokenizer(), ClauseCutter(self.min_clause_chars)
+        growing = _Growing(text, self.min_clause_chars)
         abandoned = False
 
         def step(result: Any) -> bool:
             if result.step > 0:  # 0 is the language
-                for clause in cutter.feed(detokenizer.feed(result.token)):
+                for clause in growing.feed(result.token):
                     found.put((clause, result.step))
-            return abandoned
+            return abandoned or bool(growing.loop)
 
-        decoding = self._decoding.submit(self._decode, source, beam_size=1, callback=step)
+        def decode() -> list[str]:
+            forbidden: list[list[str]] = []
+            tokens = self._decode(source, beam_size=1, callback=step)
+            while growing.loop and len(forbidden) < ATTEMPTS and not abandoned:
+                forbidden.append(2 * growing.loop)
+                given = growing.again()
+                tokens = self._decode(
+                    source, given, beam_size=1, callback=step, suppress_sequences=forbidden
+                )
+            return tokens
+
+        decoding = self._decoding.submit(decode)
         decoding.add_done_callback(lambda _: found.put(None))
         given_tokens = index = 0
         try:
             while (clause := found.get()) is not None:
-                text, so_far = clause
-                yield Clause(text, index, False, so_far - given_tokens, len(source))
+                part, so_far = clause
+                yield Clause(part, index, False, so_far - given_tokens, len(source))
                 given_tokens, index = so_far, index + 1
             tokens = decoding.result()
         finally:
             abandoned = True
-        rest = "".join(cutter.feed(detokenizer.finish())) + cutter.finish()
-        yield self._last(rest, index, tokens, given_tokens, source)
+        yield self._last(growing.rest(), index, tokens, given_tokens, source)
 
     def _last(
         self, text: str, index: int, tokens: list[str], given_tokens: int, source: list[str]
     ) -> Clause:
         truncated = tokens[-1:] != ["</s>"]
         return Clause(text, index, True, len(tokens) - given_tokens, len(source), truncated)
+
+
+class _Growing:
+    """A translation while its tokens arrive: complete clauses, and the loop it may run into."""
+
+    def __init__(self, source: str, min_clause_chars: int) -> None:
+        self._source, self._min_clause_chars = source, min_clause_chars
+        self._given: list[str] = []  # tokens up to the last clause handed over
+        self._clauses = 0  # handed over
+        self._begin()
+
+    def _begin(self) -> None:
+        self.loop: list[str] = []
+        self._tokens: list[str] = []
+        self._detokenizer, self._cutter = Detokenizer(), ClauseCutter(self._min_clause_chars)
+        self._seen = 0
+
+    def feed(self, token: str) -> Iterator[str]:
+        """Take the next token; yield the clauses that are now complete, each only once."""
+        self._tokens.append(token)
+        for clause in self._cutter.feed(self._detokenizer.feed(token)):
+            self._seen += 1
+            if self._seen > self._clauses:
+                self._clauses, self._given = self._seen, self._tokens.copy()
+                yield clause
+        self.loop = loop(self._tokens, self._source)
+
+    def again(self) -> list[str]:
+        """Start over; returns the tokens that must come again, since their clauses were handed over."""
+        self._begin()
+        return self._given
+
+    def rest(self) -> str:
+        """The text behind the last clause when no token follows."""
+        return "".join(self._cutter.feed(self._detokenizer.finish())) + self._cutter.finish()
