@@ -170,6 +170,7 @@ class Arm:
                     yield utterance
             self._complete = True
         except (KeyboardInterrupt, GeneratorExit):
+            self.sink.stop()
             for utterance in self.pipeline.cancelled():
                 self._record(utterance, number, "measure")
             raise
@@ -216,7 +217,7 @@ class Arm:
             try:
                 self.sink.close()
             except OSError as error:
-                log.error("the last audio could not be written: %s", error.strerror)
+                log.error("the last audio is lost: %s", error.strerror or error)
         self.pipeline.close()
 
 

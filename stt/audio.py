@@ -6,6 +6,8 @@ import wave
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stt.messages import AudioChunk
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -64,3 +66,15 @@ def open_wav(path: Path, sample_rate: int) -> wave.Wave_write:
     file.setsampwidth(2)
     file.setframerate(sample_rate)
     return file
+
+
+def resample(chunk: AudioChunk, rate: int) -> AudioChunk:
+    """`chunk` at another rate, by linear interpolation: good enough to listen to."""
+    if chunk.sample_rate == rate:
+        return chunk
+    import numpy as np
+
+    n = round(chunk.samples.size * rate / chunk.sample_rate)
+    at = np.arange(n) * (chunk.sample_rate / rate)
+    samples = np.interp(at, np.arange(chunk.samples.size), chunk.samples).astype(np.float32)
+    return AudioChunk(samples, rate)

@@ -1,4 +1,4 @@
-"""Where audio goes: nowhere, or into WAV files."""
+"""Where audio goes: nowhere, or into WAV files (`stt.speaker`: to a sound card)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-from stt.audio import open_wav, pcm16
+from stt.audio import open_wav, pcm16, resample
 from stt.messages import AudioChunk
 
 
@@ -28,6 +28,9 @@ class Sink(ABC):
 
     def end(self, utterance_id: str) -> None:
         """No more chunks of this utterance will come."""
+
+    def stop(self) -> None:
+        """The user has had enough: what was not heard yet is not wanted any more."""
 
     def close(self) -> None:
         """Finish what is open. Safe to call twice."""
@@ -67,7 +70,7 @@ class Wav(Sink):
             self._run = open_wav(self._free("run"), chunk.sample_rate)
             self._rate = chunk.sample_rate
         self._one.writeframesraw(pcm16(chunk.samples))
-        self._run.writeframesraw(pcm16(_resample(chunk, self._rate).samples))
+        self._run.writeframesraw(pcm16(resample(chunk, self._rate).samples))
 
     def end(self, utterance_id: str) -> None:
         """Close the utterance's file."""
@@ -93,15 +96,3 @@ class Wav(Sink):
 def _file_name(utterance_id: str) -> str:
     # Ids come from the outside (an LLM's message ids): nothing in them may leave the folder.
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", utterance_id).strip(".")[:80] or "utterance"
-
-
-def _resample(chunk: AudioChunk, rate: int) -> AudioChunk:
-    # Only a fallback voice changes the rate within a run; linear interpolation is good enough to listen to.
-    if chunk.sample_rate == rate:
-        return chunk
-    import numpy as np
-
-    n = round(chunk.samples.size * rate / chunk.sample_rate)
-    at = np.arange(n) * (chunk.sample_rate / rate)
-    samples = np.interp(at, np.arange(chunk.samples.size), chunk.samples).astype(np.float32)
-    return AudioChunk(samples, rate)

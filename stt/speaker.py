@@ -1,0 +1,153 @@
+"""The loudspeaker: plays speech through a sound card while the next is made (extra: speaker)."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stt.audio import resample
+from stt.errors import ConfigError, EngineUnavailable
+from stt.messages import AudioChunk
+from stt.sinks import Sink
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+BLOCK_S = 0.01
+"""Audio written at a time: how long silence can hold up speech, and speech a stop."""
+SETTLE_S = 3.0
+"""A card that cannot take audio smoothly by then gets it all the same."""
+
+
+@dataclass
+class Speaker(Sink):
+    """Plays what it is given, in order; what waits to be heard is kept in memory (0.1 MB a second).
+
+    A thread of its own writes to the card (a callback starves when other threads hold the
+    interpreter) and writes silence when there is nothing to say: a card that runs dry has to be
+    started again, which takes longer than any sentence.
+
+    Attributes:
+        output: name or number of the sound device; None = the system's default.
+        sample_rate: of the device, in Hz; audio of another rate is converted.
+        latency_s: audio that the card holds; it is heard that much later. Below 0.06 it may break up.
+    """
+
+    output: str | None
+    sample_rate: int
+    latency_s: float
+
+    def __post_init__(self) -> None:
+        """No device yet: `open` brings it."""
+        if self.sample_rate < 8000 or not 0 < self.latency_s <= 2:
+            raise ConfigError("sink.sample_rate must be 8000 or more, sink.latency_s 0 to 2.")
+        self._thread: threading.Thread | None = None
+
+    def open(self, folder: Path) -> None:
+        """Start the sound card.
+
+        Raises:
+            EngineUnavailable: no sounddevice, no PortAudio, no such device.
+        """
+        try:
+            import sounddevice
+        except ImportError as error:
+            raise EngineUnavailable(
+                f"sink=speaker needs sounddevice, which is not installed ({error}). "
+                f"Run: pip install 'stt[speaker]' - or choose sink=wav."
+            ) from error
+        except OSError as error:
+            raise EngineUnavailable(
+                f"sink=speaker needs the PortAudio library ({error}). On Debian or Ubuntu run: "
+                f"apt install libportaudio2 - or choose sink=wav."
+            ) from error
+        number = self.output and self.output.isdigit()
+        try:
+            stream = sounddevice.OutputStream(
+                samplerate=self.sample_rate,
+                channels=1,
+                dtype="float32",
+                latency=self.latency_s,
+                device=int(self.output or 0) if number else self.output,
+            )
+            stream.start()
+        except (sounddevice.PortAudioError, ValueError) as error:
+            found = [d["name"] for d in sounddevice.query_devices() if d["max_output_channels"]]
+            raise EngineUnavailable(
+                f"The sound card cannot be opened: {error}. "
+                f"Outputs here: {', '.join(found) or 'none'}. Choose one with sink.output=NAME, "
+                f"or choose sink=wav."
+            ) from error
+        self._failure: Exception | None = None
+        self._stopped = False
+        self._waiting: queue.SimpleQueue[NDArray[np.float32] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._play, args=(stream,), name="play", daemon=True)
+        self._thread.start()
+
+    def write(self, utterance_id: str, chunk: AudioChunk) -> None:
+        """Queue the chunk; it is heard when everything before it was."""
+        if self._failure is not None:
+            raise OSError(f"the sound card failed: {self._failure}")
+        samples = resample(chunk, self.sample_rate).samples.copy()  # the voice reuses its buffers
+        block = max(1, round(BLOCK_S * self.sample_rate))
+        for first in range(0, samples.size, block):
+            self._waiting.put(samples[first : first + block])
+
+    def stop(self) -> None:
+        """Be silent; what was not heard yet is dropped."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """Wait until everything was heard.
+
+        Raises:
+            OSError: it was not.
+        """
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._waiting.put(None)
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            self.stop()
+            thread.join()
+            raise
+        if self._failure is not None:
+            raise OSError(f"the sound card failed: {self._failure}")
+
+    def _play(self, stream: Any) -> None:
+        import numpy as np
+
+        silence = np.zeros(max(1, round(BLOCK_S * self.sample_rate)), np.float32)
+        held, dry = round(stream.latency / BLOCK_S) + 2, 0
+        try:
+            # Some cards (PulseAudio's) run dry while they start, and what they held is lost.
+            smooth, until = 0, time.monotonic() + SETTLE_S
+            while smooth < 2 * held and time.monotonic() < until and not self._stopped:
+                smooth = 0 if stream.write(silence) else smooth + 1
+            while not self._stopped:
+                try:
+                    block = self._waiting.get_nowait()
+                except queue.Empty:
+                    block = silence
+                if block is None:
+                    for _ in range(held):  # stopping waits for the card, but not through PulseAudio
+                        stream.write(silence)
+                    stream.stop()
+                    break
+                dry += stream.write(block)
+        except Exception as error:  # a card that was unplugged; the next write says so
+            self._failure = error
+        finally:
+            stream.close(ignore_errors=True)
+        if dry:
+            log.warning("the sound card ran dry %d times: raise sink.latency_s", dry)
