@@ -65,7 +65,7 @@ class Clause:
         final: True for the last one.
         tokens: target tokens decoded for this clause (0 when the engine does not count).
         source_tokens: tokens of the source sentence (0 when the engine does not count).
-        truncated: decoding stopped at the length limit, not at the end of the sentence.
+        truncated: decoding stopped at the length limit or in a loop, not at the end of the sentence.
     """
 
     text: str
