@@ -221,7 +221,10 @@ class Stream:
             judged = self._pipeline.translator.translates
             fault = degeneration(job.sentence.text, translation) if judged else None
             if any(clause.truncated for clause in job.clauses):
-                job.end(Status.truncated, "the translation was cut off, at the length limit or in a loop")
+                job.end(
+                    Status.truncated,
+                    "the translation was cut off, at the length limit or in a loop",
+                )
             elif fault:
                 job.end(Status.degenerate, fault)
             elif not job.chunks:

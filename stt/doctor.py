@@ -1,0 +1,109 @@
+"""What runs on this machine: each translator, voice and sink is loaded and used once, in a process of its own.
+
+    python -m stt.doctor [device=cuda] [translator=NAME ...]
+
+Without names all are tried. What does not run says what is missing and how to get it; nothing is
+downloaded, and nothing is sent to the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from stt.config import build, check_choices, compose, options
+from stt.environment import reader_may_go
+from stt.errors import SttError
+
+TRIED = ("translator", "tts", "sink")
+NEEDED = ("translator", "tts")
+"""Their defaults must run, or the exit status is 1."""
+LIMIT_S = 120
+TEXTS = {"translator": "The server is back.", "tts": "サーバーが戻りました。"}
+
+
+def examine(choice: str, overrides: list[str]) -> str:
+    """Load and use what `choice` (such as tts=piper) names; returns what to say of it.
+
+    Raises:
+        SttError: it does not run here; the message says what to do.
+    """
+    group, _, _ = choice.partition("=")
+    cfg, _ = compose([choice, *overrides])
+    part = build(cfg[group], choice)
+    began_s = time.perf_counter()
+    if group == "sink":
+        with tempfile.TemporaryDirectory() as folder:
+            part.open(Path(folder))
+            part.close()
+        return "ready"
+    from stt.device import require
+
+    device = build(cfg.device, "device")
+    if group == "tts" and device.name not in part.devices:
+        device = type(device)("cpu", device.threads)
+    require(part, device, choice)
+    part.load(device)
+    load_s = time.perf_counter() - began_s
+    if part.network:
+        return "installed; it speaks over the network, which was not tried"
+    made = list((part.translate if group == "translator" else part.synthesize)(TEXTS[group]))
+    part.close()
+    if not made:
+        return f"loads in {load_s:.1f} s, but says nothing"
+    return f"ready; loads in {load_s:.1f} s"
+
+
+def ask(choice: str, overrides: list[str]) -> tuple[bool, str]:
+    """`examine` in a fresh process: whether it runs, and what there is to say."""
+    command = [sys.executable, "-m", "stt.doctor", "--examine", choice, *overrides]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"did not answer within {LIMIT_S} s."
+    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    return done.returncode == 0, said[-1] if said else f"ended with status {done.returncode}."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; 0 when the default translator and voice run, 1 when not, 2 for a bad request."""
+    parser = argparse.ArgumentParser("python -m stt.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("overrides", nargs="*", help="group=name to try only that; others apply to all")  # fmt: skip
+    parser.add_argument("--examine", help=argparse.SUPPRESS)
+    asked = parser.parse_args(argv)
+    try:
+        if asked.examine:
+            print(examine(asked.examine, asked.overrides))
+            return 0
+        check_choices(asked.overrides)
+        named = [o for o in asked.overrides if o.partition("=")[0] in TRIED]
+        others = [o for o in asked.overrides if o not in named]
+        defaults = compose(others)[1]
+    except SttError as error:
+        print(f"stt.doctor: {error}" if not asked.examine else error, file=sys.stderr)
+        return 2
+    tried = named or [f"{group}={name}" for group in TRIED for name in options(group)]
+    width = max(map(len, tried))
+    with reader_may_go(), ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
+        answers = pool.map(lambda choice: ask(choice, others), tried)
+        runs = {}
+        for choice, (well, said) in zip(tried, answers, strict=True):
+            runs[choice] = well
+            head = f"{'ok' if well else '--'}  {choice:<{width}}  "
+            print(textwrap.fill(said, 110, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False), flush=True)  # fmt: skip
+    needed = named or [f"{group}={defaults[group]}" for group in NEEDED]
+    return 0 if all(runs[choice] for choice in needed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""The doctor tells what runs here, what is missing and how to get it."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def doctor(*arguments):
+    command = [sys.executable, "-m", "stt.doctor", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.engine
+def test_what_runs_here_is_ready():
+    found = doctor("translator=embedded", "tts=openjtalk", "sink=wav")
+    assert found.returncode == 0, found.stdout + found.stderr
+    lines = found.stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["ok", "translator=embedded"], ["ok", "tts=openjtalk"], ["ok", "sink=wav"],
+    ]  # fmt: skip
+    assert all("ready" in line for line in lines)
+
+
+def test_what_does_not_run_says_what_to_do():
+    found = doctor("translator=echo", "tts=piper")
+    assert found.returncode == 1
+    assert "ok  translator=echo" in found.stdout
+    assert "--  tts=piper" in found.stdout
+    assert "tts.model=/path/to/voice.onnx" in found.stdout or "stt[piper]" in found.stdout
+    assert "Traceback" not in found.stdout + found.stderr
+
+
+def test_another_device_is_tried_everywhere():
+    found = doctor("device=mps", "translator=embedded")
+    assert found.returncode == 1
+    assert "mps" in found.stdout
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    found = doctor("translator=embeded")
+    assert found.returncode == 2
+    assert "Nearest: embedded" in found.stderr
+    assert not found.stdout
