@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from stt import environment, results
 from stt.config import build
-from stt.device import require
+from stt.device import device_of_voice, require
 from stt.errors import ConfigError
 from stt.messages import Delta, Status, Utterance
 from stt.metrics import METRICS
@@ -54,11 +54,6 @@ class Arm:
         }
         device = parts["device"]
         require(parts["translator"], device, f"translator={chosen['translator']}")
-        # A voice that only knows the CPU runs there whatever the translator runs on.
-        if device.name in parts["tts"].devices:
-            voice_device = device
-        else:
-            voice_device = type(device)("cpu", device.threads)
         arm = cls()
         arm.folder = folder
         arm.cfg = cfg
@@ -72,7 +67,7 @@ class Arm:
             parts["translator"],
             parts["tts"],
             device,
-            voice_device,
+            device_of_voice(parts["tts"], device),
         )
         arm.expected = None
         arm.corpus_sha256 = None

@@ -46,6 +46,11 @@ def require(engine: Engine, device: Device, choice: str) -> None:
         )
 
 
+def device_of_voice(voice: Engine, device: Device) -> Device:
+    """`device`, or the CPU for a voice that only knows that, whatever the translator runs on."""
+    return device if device.name in voice.devices else Device("cpu", device.threads)
+
+
 def torch_device(device: Device) -> str:
     """The torch name of `device`, after checking that torch sees it; also pins torch's CPU threads.
 

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from stt.config import build, check_choices, compose, options
+from stt.device import device_of_voice, require
 from stt.environment import reader_may_go
 from stt.errors import SttError
 
@@ -45,11 +46,9 @@ def examine(choice: str, overrides: list[str]) -> str:
             part.open(Path(folder))
             part.close()
         return "ready"
-    from stt.device import require
-
     device = build(cfg.device, "device")
-    if group == "tts" and device.name not in part.devices:
-        device = type(device)("cpu", device.threads)
+    if group == "tts":
+        device = device_of_voice(part, device)
     require(part, device, choice)
     part.load(device)
     load_s = time.perf_counter() - began_s

@@ -63,8 +63,14 @@ def _score(metric: Any, translations: Sequence[str], references: Sequence[str]) 
     return Score(float(found.score), str(metric.get_signature()))
 
 
-LOOP = re.compile(r"(.{1,2}?)\1{6,}|(.{3,40}?)\2{3,}", re.DOTALL)
+SYLLABLE_CHARS, SYLLABLE_TIMES, PHRASE_TIMES = 2, 7, 4
 """More repeats than anyone means: a syllable seven times (ははは...), or a phrase four times."""
+
+LOOP = re.compile(
+    rf"(.{{1,{SYLLABLE_CHARS}}}?)\1{{{SYLLABLE_TIMES - 1},}}"
+    rf"|(.{{{SYLLABLE_CHARS + 1},40}}?)\2{{{PHRASE_TIMES - 1},}}",
+    re.DOTALL,
+)
 
 LOOP_CHARS = 2000
 """Only the end of a translation is searched for loops; there they run into the length limit."""
@@ -96,6 +102,11 @@ def degeneration(source: str, translation: str) -> str | None:
     if width < low * source_width - 6:
         return f"too short: {width} columns for {source_width} of source"
     return None
+
+
+def repeats(unit: str) -> int:
+    """How often in a row `unit` makes a loop."""
+    return SYLLABLE_TIMES if len(unit) <= SYLLABLE_CHARS else PHRASE_TIMES
 
 
 def _loop(source: str, translation: str) -> str | None:

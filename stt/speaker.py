@@ -49,6 +49,7 @@ class Speaker(Sink):
         """No device yet: `open` brings it."""
         if self.sample_rate < 8000 or not 0 < self.latency_s <= 2:
             raise ConfigError("sink.sample_rate must be 8000 or more, sink.latency_s 0 to 2.")
+        self._block = round(BLOCK_S * self.sample_rate)
         self._thread: threading.Thread | None = None
 
     def open(self, folder: Path) -> None:
@@ -69,14 +70,16 @@ class Speaker(Sink):
                 f"sink=speaker needs the PortAudio library ({error}). On Debian or Ubuntu run: "
                 f"apt install libportaudio2 - or choose sink=wav."
             ) from error
-        number = self.output and self.output.isdigit()
+        device: int | str | None = self.output
+        if self.output is not None and self.output.isdigit():
+            device = int(self.output)
         try:
             stream = sounddevice.OutputStream(
                 samplerate=self.sample_rate,
                 channels=1,
                 dtype="float32",
                 latency=self.latency_s,
-                device=int(self.output or 0) if number else self.output,
+                device=device,
             )
             stream.start()
         except (sounddevice.PortAudioError, ValueError) as error:
@@ -94,12 +97,10 @@ class Speaker(Sink):
 
     def write(self, utterance_id: str, chunk: AudioChunk) -> None:
         """Queue the chunk; it is heard when everything before it was."""
-        if self._failure is not None:
-            raise OSError(f"the sound card failed: {self._failure}")
+        self._check()
         samples = resample(chunk, self.sample_rate).samples.copy()  # the voice reuses its buffers
-        block = max(1, round(BLOCK_S * self.sample_rate))
-        for first in range(0, samples.size, block):
-            self._waiting.put(samples[first : first + block])
+        for first in range(0, samples.size, self._block):
+            self._waiting.put(samples[first : first + self._block])
 
     def stop(self) -> None:
         """Be silent; what was not heard yet is dropped."""
@@ -121,13 +122,16 @@ class Speaker(Sink):
             self.stop()
             thread.join()
             raise
+        self._check()
+
+    def _check(self) -> None:
         if self._failure is not None:
             raise OSError(f"the sound card failed: {self._failure}")
 
     def _play(self, stream: Any) -> None:
         import numpy as np
 
-        silence = np.zeros(max(1, round(BLOCK_S * self.sample_rate)), np.float32)
+        silence = np.zeros(self._block, np.float32)
         held, dry = round(stream.latency / BLOCK_S) + 2, 0
         try:
             # Some cards (PulseAudio's) run dry while they start, and what they held is lost.

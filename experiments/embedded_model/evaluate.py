@@ -117,7 +117,7 @@ def ctranslate2_model(path: Path, compute: str, threads: int):
 def translate_ctranslate2(
     translator, spm: sentencepiece.SentencePieceProcessor, texts: list[str], beam: int
 ) -> list[str]:
-    from stt.translator.loops import ATTEMPTS, first_loop
+    from stt.translator.loops import without_loops
 
     sources = [["eng_Latn", *spm.encode(text, out_type=str), "</s>"] for text in texts]
     options = {
@@ -135,10 +135,12 @@ def translate_ctranslate2(
 
     translations = decoded(list(range(len(texts))))
     for i, text in enumerate(texts):  # loops are decoded again, as the package does
-        forbidden: list[list[str]] = []
-        while len(forbidden) < ATTEMPTS and (group := first_loop(translations[i], text)):
-            forbidden.append(2 * group)
-            (translations[i],) = decoded([i], suppress_sequences=forbidden)
+        translations[i] = without_loops(
+            lambda forbidden, i=i: (
+                decoded([i], suppress_sequences=forbidden)[0] if forbidden else translations[i]
+            ),
+            text,
+        )
     return [spm.decode_pieces(tokens) for tokens in translations]
 
 

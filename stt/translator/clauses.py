@@ -92,5 +92,21 @@ class ClauseCutter:
         return self._depth == 0 and spoken >= self._min_chars
 
 
+class Clauses:
+    """Complete clauses from tokens: a `Detokenizer` and a `ClauseCutter` in a row."""
+
+    def __init__(self, min_chars: int) -> None:
+        """`min_chars`: as `ClauseCutter` takes it."""
+        self._detokenizer, self._cutter = Detokenizer(), ClauseCutter(min_chars)
+
+    def feed(self, token: str) -> Iterator[str]:
+        """Take the next token; yield the clauses that are now complete."""
+        return self._cutter.feed(self._detokenizer.feed(token))
+
+    def rest(self) -> str:
+        """The text behind the last clause when no token follows."""
+        return "".join(self._cutter.feed(self._detokenizer.finish())) + self._cutter.finish()
+
+
 def _is_number(char: str) -> bool:
     return char.isdigit() or (char != "" and char in NUMERALS)

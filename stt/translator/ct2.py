@@ -18,8 +18,8 @@ from stt.engine import Translator
 from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.messages import Clause
 from stt.translator import tidy, too_long
-from stt.translator.clauses import ClauseCutter, Detokenizer
-from stt.translator.loops import ATTEMPTS, first_loop, loop
+from stt.translator.clauses import Clauses, Detokenizer
+from stt.translator.loops import ATTEMPTS, loop, without_loops
 
 EMBEDDED = "embedded"
 
@@ -137,11 +137,12 @@ class CTranslate2(Translator):
         if self.beam == 1:
             yield from self._stream(source, text)
             return
-        tokens = self._decode(source, beam_size=self.beam)
-        forbidden: list[list[str]] = []
-        while (group := first_loop(tokens, text)) and len(forbidden) < ATTEMPTS:
-            forbidden.append(2 * group)
-            tokens = self._decode(source, beam_size=self.beam, suppress_sequences=forbidden)
+        tokens = without_loops(
+            lambda forbidden: self._decode(
+                source, beam_size=self.beam, suppress_sequences=forbidden
+            ),
+            text,
+        )
         detokenizer = Detokenizer()
         whole = "".join(map(detokenizer.feed, tokens)) + detokenizer.finish()
         yield self._last(whole, 0, tokens, 0, source)
@@ -218,7 +219,7 @@ class CTranslate2(Translator):
             tokens = decoding.result()
         finally:
             abandoned = True
-        yield self._last(growing.rest(), index, tokens, given_tokens, source)
+        yield self._last(growing.clauses.rest(), index, tokens, given_tokens, source)
 
     def _last(
         self, text: str, index: int, tokens: list[str], given_tokens: int, source: list[str]
@@ -233,22 +234,22 @@ class _Growing:
     def __init__(self, source: str, min_clause_chars: int) -> None:
         self._source, self._min_clause_chars = source, min_clause_chars
         self._given: list[str] = []  # tokens up to the last clause handed over
-        self._clauses = 0  # handed over
+        self._handed_over = 0
         self._begin()
 
     def _begin(self) -> None:
         self.loop: list[str] = []
         self._tokens: list[str] = []
-        self._detokenizer, self._cutter = Detokenizer(), ClauseCutter(self._min_clause_chars)
+        self.clauses = Clauses(self._min_clause_chars)
         self._seen = 0
 
     def feed(self, token: str) -> Iterator[str]:
         """Take the next token; yield the clauses that are now complete, each only once."""
         self._tokens.append(token)
-        for clause in self._cutter.feed(self._detokenizer.feed(token)):
+        for clause in self.clauses.feed(token):
             self._seen += 1
-            if self._seen > self._clauses:
-                self._clauses, self._given = self._seen, self._tokens.copy()
+            if self._seen > self._handed_over:
+                self._handed_over, self._given = self._seen, self._tokens.copy()
                 yield clause
         self.loop = loop(self._tokens, self._source)
 
@@ -256,7 +257,3 @@ class _Growing:
         """Start over; returns the tokens that must come again, since their clauses were handed over."""
         self._begin()
         return self._given
-
-    def rest(self) -> str:
-        """The text behind the last clause when no token follows."""
-        return "".join(self._cutter.feed(self._detokenizer.finish())) + self._cutter.finish()

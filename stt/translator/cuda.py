@@ -14,7 +14,7 @@ from stt.engine import Translator
 from stt.errors import ConfigError, EngineError, EngineUnavailable, UnsupportedDevice
 from stt.messages import Clause
 from stt.translator import tidy, too_long
-from stt.translator.clauses import ClauseCutter, Detokenizer
+from stt.translator.clauses import Clauses
 
 EMBEDDED = "embedded"
 RANDOM = "random-"
@@ -267,7 +267,7 @@ class NllbCuda(Translator):
             raise EngineError(f"The device could not decode this sentence: {error}") from error
 
     def _clauses(self, source: list[int]) -> Iterator[Clause]:
-        detokenizer, cutter = Detokenizer(), ClauseCutter(self.min_clause_chars)
+        clauses = Clauses(self.min_clause_chars)
         decoder, end = self._decoder, self._tokenizer.eos_token_id
         index = tokens = given = 0
         last, whole = None, ""
@@ -276,18 +276,16 @@ class NllbCuda(Translator):
             if tokens == 0:
                 continue
             known = last % len(self._tokenizer)  # a random model has more rows than the tokenizer
-            piece = detokenizer.feed(self._tokenizer.convert_ids_to_tokens(known))
-            if self.beam > 1:  # the whole sentence is known: one clause
-                whole += piece
-                continue
-            for clause in cutter.feed(piece):
+            for clause in clauses.feed(self._tokenizer.convert_ids_to_tokens(known)):
+                if self.beam > 1:  # the whole sentence is known: one clause
+                    whole += clause
+                    continue
                 yield Clause(clause, index, False, tokens - given, len(source))
                 given, index = tokens, index + 1
             if self._random and tokens == len(source):
                 last = end
                 break
-        rest = whole + "".join(cutter.feed(detokenizer.finish())) + cutter.finish()
-        yield Clause(rest, index, True, tokens - given, len(source), last != end)
+        yield Clause(whole + clauses.rest(), index, True, tokens - given, len(source), last != end)
 
     def close(self) -> None:
         """Free the weights, caches and graphs."""

@@ -13,7 +13,7 @@ from stt.engine import Translator
 from stt.errors import EngineError, EngineUnavailable
 from stt.messages import Clause
 from stt.translator import tidy, too_long
-from stt.translator.loops import ATTEMPTS, first_loop
+from stt.translator.loops import without_loops
 
 EMBEDDED = "embedded"
 
@@ -161,13 +161,17 @@ class Transformers(Translator):
         if source_tokens > self.max_length:
             raise too_long(text, self.max_length)
         source = source.to(self._model.device)
-        forbidden: list[list[int]] = []
+        found: list[int] = []
+
+        def decode(forbidden: list[list[str]]) -> list[str]:
+            nonlocal found
+            banned = [self._tokenizer.convert_tokens_to_ids(tokens) for tokens in forbidden]
+            found = self._model.generate(**source, bad_words_ids=banned or None)[0].tolist()
+            return list(self._tokenizer.convert_ids_to_tokens(found))
+
         try:
             with torch.inference_mode():
-                found = self._model.generate(**source)[0].tolist()
-                while len(forbidden) < ATTEMPTS and (group := self._loop(found, text)):
-                    forbidden.append(2 * group)
-                    found = self._model.generate(**source, bad_words_ids=forbidden)[0].tolist()
+                without_loops(decode, text)
         except Exception as error:  # torch raises many kinds, out of memory to compiler errors
             raise EngineError(f"transformers cannot translate this sentence: {error}") from error
         pad, end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
@@ -178,11 +182,6 @@ class Transformers(Translator):
             source_tokens=source_tokens,
             truncated=target[-1:] != [end],
         )
-
-    def _loop(self, found: list[int], text: str) -> list[int]:
-        """Token ids of the group that the translation repeats; empty if there is none."""
-        tokens = self._tokenizer.convert_ids_to_tokens(found)
-        return [found[tokens.index(token)] for token in first_loop(tokens, text)]
 
     def close(self) -> None:
         """Free the model."""

@@ -6,7 +6,9 @@ and changes nothing elsewhere (forbidding every repeated n-gram does).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from stt.quality import repeats
 
 LONGEST_GROUP = 8
 ATTEMPTS = 3
@@ -23,7 +25,7 @@ def loop(tokens: Sequence[str], source: str) -> list[str]:
         if list(tokens[-2 * size : -size]) != group:
             continue
         text = "".join(group).replace("▁", " ").strip()
-        times = 7 if len(text) <= 2 else 4
+        times = repeats(text)
         repeated = list(tokens[-times * size :]) == times * group
         if repeated and any(char.isalpha() for char in text) and source.count(text) < 2:
             return group
@@ -33,3 +35,13 @@ def loop(tokens: Sequence[str], source: str) -> list[str]:
 def first_loop(tokens: Sequence[str], source: str) -> list[str]:
     """The first loop anywhere in `tokens`; empty if there is none."""
     return next((g for end in range(1, len(tokens) + 1) if (g := loop(tokens[:end], source))), [])
+
+
+def without_loops(decode: Callable[[list[list[str]]], list[str]], source: str) -> list[str]:
+    """Tokens that `decode` says, given the sequences it may not say: none at first, then twice each group it looped in."""
+    forbidden: list[list[str]] = []
+    tokens = decode(forbidden)
+    while (group := first_loop(tokens, source)) and len(forbidden) < ATTEMPTS:
+        forbidden.append(2 * group)
+        tokens = decode(forbidden)
+    return tokens

@@ -92,6 +92,20 @@ def speak(room, folder, *more):
     )  # fmt: skip
 
 
+def interrupt_speech(run, microphone):
+    """Press Ctrl-C once something is heard; the run ends soon. Returns what it said on stderr."""
+    deadline = time.monotonic() + 60
+    while loud_s(microphone()) < 0.5:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    started_s = time.monotonic()
+    _, errors = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert time.monotonic() - started_s < 5
+    return errors
+
+
 def test_all_that_was_said_is_heard_before_the_run_ends(room, microphone, tmp_path):
     with speak(room, tmp_path / "r", "sink.latency_s=0.2") as run:
         said, errors = run.communicate(
@@ -113,15 +127,7 @@ def test_ctrl_c_silences_it(room, microphone, tmp_path):
     with speak(room, tmp_path / "r", "tts.ms_per_char=2000") as run:
         run.stdin.write("This takes longer than a minute to say.\n")
         run.stdin.flush()
-        deadline = time.monotonic() + 60
-        while loud_s(microphone()) < 0.5:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        run.send_signal(signal.SIGINT)
-        started_s = time.monotonic()
-        run.communicate(timeout=30)
-    assert run.returncode == 130
-    assert time.monotonic() - started_s < 5
+        interrupt_speech(run, microphone)
     time.sleep(1)
     before = loud_s(microphone())
     time.sleep(1)
@@ -133,15 +139,7 @@ def test_the_speech_that_is_left_at_the_end_can_be_cut_short(room, microphone, t
         run.stdin.write("This takes longer than a minute to say.\n")
         run.stdin.close()
         run.stdin = None
-        deadline = time.monotonic() + 60
-        while loud_s(microphone()) < 0.5:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        run.send_signal(signal.SIGINT)
-        started_s = time.monotonic()
-        _, errors = run.communicate(timeout=30)
-    assert run.returncode == 130
-    assert time.monotonic() - started_s < 5
+        errors = interrupt_speech(run, microphone)
     assert "Traceback" not in errors
     (line,) = (tmp_path / "r" / "records.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["status"] == "ok"
