@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stt.statistics import DRAWS, between, resamples
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MIN_N = 20
 
@@ -19,7 +23,7 @@ class Ratio:
     """Geometric mean of new / base over paired sentences, with its bootstrap interval.
 
     Attributes:
-        p: two-sided bootstrap p-value of ratio = 1, for `holm`.
+        p: two-sided bootstrap p-value of ratio = 1; of several comparisons, adjusted by `holm`.
         detectable: smallest relative change seen with 80 % power, from the spread of these pairs.
         n: sentences in both runs.
     """
@@ -73,6 +77,32 @@ def paired(
         detectable=math.expm1((1.960 + 0.842) * spread),
         n=n,
     )
+
+
+def sooner(
+    rows: pd.DataFrame, baseline: str, metrics: Sequence[str]
+) -> dict[tuple[str, str], Ratio | None]:
+    """How many times sooner every other run is than `baseline`, by (run, metric).
+
+    The p-values are adjusted for all of these comparisons (`holm`).
+
+    Args:
+        rows: measured utterances of all runs (see `stt.results.read`).
+    """
+    from stt.results import latencies
+
+    values = {
+        (str(run), name): by_sentence(part["id"], latencies(part, name))
+        for run, part in rows.groupby("run", sort=False)
+        for name in metrics
+    }
+    ratios = {
+        (run, name): paired(own, values[baseline, name])
+        for (run, name), own in values.items()
+        if run != baseline
+    }
+    adjusted = iter(holm([ratio.p for ratio in ratios.values() if ratio]))
+    return {key: ratio and replace(ratio, p=next(adjusted)) for key, ratio in ratios.items()}
 
 
 def by_sentence(ids: Iterable[str], values: Iterable[float]) -> dict[str, list[float]]:

@@ -17,6 +17,8 @@ from stt.errors import ConfigError, ResultsError, SttError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from stt.comparison import Ratio
+
 MAIN = ("ttfa_ms", "ttfa_audible_ms", "total_ms")
 STAGES = (
     "segment_ms", "wait_translate_ms", "translate_first_ms", "wait_synthesize_ms",
@@ -57,6 +59,13 @@ def _interval(values: Sequence[float], ids: Sequence[str], q: float) -> str:
         repeated = n < len(values)
         found = bootstrap_percentile(values, ids, q) if repeated else percentile_interval(values, q)
     return _ms(point) + (f" [{_ms(found[0])}, {_ms(found[1])}]" if found else "")
+
+
+def _ratio(ratio: Ratio | None) -> str:
+    if ratio is None:
+        return "n too small"
+    unclear = " ~" if ratio.p >= 0.05 else ""
+    return f"{ratio.ratio:.1f}x [{ratio.low:.1f}, {ratio.high:.1f}]{unclear}"
 
 
 def _median(values: Sequence[float]) -> float:
@@ -149,10 +158,12 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
 def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None) -> str:
     """One line a run; with a baseline (a folder name), how many times sooner on the same sentences.
 
+    A difference that the number of comparisons explains as well is marked with ~.
+
     Raises:
         ResultsError: the runs did not speak the same text.
     """
-    from stt.comparison import by_sentence, paired
+    from stt.comparison import sooner
     from stt.results import latencies
 
     rows = measured(frame)
@@ -162,6 +173,7 @@ def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None
             "These runs spoke different text under the same ids; latencies of different text say nothing."
         )
     lines = []
+    ratios = {} if baseline is None else sooner(rows, baseline, ("ttfa_audible_ms", "total_ms"))
     engines = rows.groupby(["translator", "tts", "pipeline"])["run"].nunique()
     for run, part in rows.groupby("run", sort=False):
         quality = _quality(part)
@@ -176,20 +188,8 @@ def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None
             )
         cells.append(f"{quality[0]:.1f} / {quality[1]:.1f}" if quality else "-")
         cells.append(str(int((part["status"] != "ok").sum())))
-        for name in ("ttfa_audible_ms", "total_ms"):
-            if run == baseline:
-                cells.append("1")
-            elif baseline is not None:
-                old = rows[rows["run"] == baseline]
-                ratio = paired(
-                    by_sentence(part["id"], latencies(part, name)),
-                    by_sentence(old["id"], latencies(old, name)),
-                )
-                cells.append(
-                    f"{ratio.ratio:.1f}x [{ratio.low:.1f}, {ratio.high:.1f}]"
-                    if ratio
-                    else "n too small"
-                )
+        own = [ratio for (name, _), ratio in ratios.items() if name == run]
+        cells += ["1", "1"] if run == baseline else [_ratio(ratio) for ratio in own]
         lines.append(cells)
     counts = _counts(rows)
     head = (
@@ -202,6 +202,8 @@ def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None
         f"ms; n={counts}; sooner: geometric mean of paired ratios to {baseline}, "
         "95 % bootstrap interval"
     )
+    if any(cell.endswith("~") for line in lines for cell in line):
+        note += f"; ~: p >= 0.05, Holm's correction for {len(ratios)} comparisons"
     return _table(head, lines) + "\n" + note
 
 
