@@ -93,6 +93,7 @@ class Arm:
         self._run: results.RunFolder | None = None
         self._statuses: dict[str, int] = {}
         self._totals: list[float] = []
+        self._spoken = 0  # to warm up
         self._sizes: list[float] = []
         self._complete = False
         self._order: list[str] = []  # messages of the corpus; none are known of what comes live
@@ -119,8 +120,15 @@ class Arm:
         gc.collect()
         gc.freeze()
 
-    def warm_up(self) -> None:
-        """Speak a block of corpus sentences, one of each length, until that is no faster than before."""
+    def warm_up(self, at_least: int = 0) -> int:
+        """Speak a block of corpus sentences, one of each length, until that is no faster than before.
+
+        Args:
+            at_least: go on, later, to as many sentences: what another arm needed.
+
+        Returns:
+            Sentences spoken so far.
+        """
         settings = self.cfg.measure
         corpus = self.source if isinstance(self.source, Corpus) else CorpusClosed(None)
         lines = sorted(corpus.lines(), key=lambda line: len(line.text))
@@ -128,21 +136,22 @@ class Arm:
         order = random.Random(int(settings.seed))
         # The same sentences each time: blocks of different text say nothing about warmth.
         block = [order.choice(lines[a:b]) for a, b in pairwise(edges) if a < b]
-        spoken, before_s = 0, float("inf")
+        goal, before_s = at_least if self._spoken else settings.warmup_max, float("inf")
         network = self.pipeline.translator.network or self.pipeline.synthesizer.network
-        while spoken < settings.warmup_max:
+        while self._spoken < goal:
             start_ns = monotonic_ns()
             for utterance in self.pipeline.run(_again(block), Discard(), closed_loop=True):
-                self._record(utterance, 0, "warmup" if spoken else "cold")
-                if not spoken:
+                self._record(utterance, 0, "warmup" if self._spoken else "cold")
+                if not self._spoken:
                     ended = max((at for at, _ in utterance.chunks), default=0)
                     self._load["first_call_ms"] = (ended - utterance.marks_ns["arrived"]) / 1e6
-                spoken += 1
+                self._spoken += 1
             block_s = (monotonic_ns() - start_ns) / 1e9
-            if network or block_s > before_s * (1 - settings.warmup_tolerance):
+            if not at_least and (network or block_s > before_s * (1 - settings.warmup_tolerance)):
                 break
             before_s = min(before_s, block_s)
-        self._load["warmup"] = {"sentences": spoken}
+        self._load["warmup"] = {"sentences": self._spoken}
+        return self._spoken
 
     def utterances(self) -> Generator[Utterance]:
         """Measure: yield every utterance after it was recorded."""

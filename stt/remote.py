@@ -43,9 +43,9 @@ class RemoteArm:
         """As `Arm.load`, with its errors."""
         self._ask("load")
 
-    def warm_up(self) -> None:
+    def warm_up(self, at_least: int = 0) -> int:
         """As `Arm.warm_up`."""
-        self._ask("warm_up")
+        return int(self._ask("warm_up", at_least))
 
     def utterances(self) -> Iterator[bool]:
         """Speak and record one utterance each time it is asked for the next."""
@@ -69,7 +69,7 @@ class RemoteArm:
         code = self._process.exitcode
         return 1 if code is None or code < 0 else code  # below 0: a signal ended it
 
-    def _ask(self, call: str) -> Any:
+    def _ask(self, *call: Any) -> Any:
         try:
             self._calls.send(call)
             answer = self._calls.recv()
@@ -89,7 +89,8 @@ def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) ->
     arm: Arm | None = None
     turns: Generator[Any] | None = None
     try:
-        while (call := calls.recv()) is not None:
+        while (asked := calls.recv()) is not None:
+            call, *given = asked
             answer: Any = None
             try:
                 if call == "prepare":
@@ -99,7 +100,7 @@ def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) ->
                     assert turns is not None
                     answer = next(turns, None) is not None
                 else:
-                    getattr(arm, call)()
+                    answer = getattr(arm, call)(*given)
             except SttError as error:
                 answer = error
             calls.send(answer)

@@ -136,8 +136,9 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
             arms.append(Arm.prepare(cfg, chosen, folder))
         for arm in arms:
             arm.load()
+        most = max([arm.warm_up() for arm in arms])
         for arm in arms:
-            arm.warm_up()
+            arm.warm_up(most)
         _measure(arms, int(cfg.measure.seed))
     finally:
         for arm in arms:

@@ -56,13 +56,21 @@ def test_the_harness_adds_less_than_a_millisecond(tmp_path):
     assert totals.median() < 1.0  # 0.15 is what benchmarks show; a busy machine may need more
 
 
-def test_two_configurations_are_measured_interleaved_and_compared(tmp_path):
+def test_two_configurations_are_warmed_up_alike_measured_interleaved_and_compared(tmp_path):
     code, out, err = run(
-        *QUICK, "measure.limit=25", "measure.against=[baseline]", f"hydra.run.dir={tmp_path / 'a'}"
+        *QUICK[:2],
+        "measure.warmup_max=30",
+        "measure.limit=25",
+        "measure.against=[baseline]",
+        f"hydra.run.dir={tmp_path / 'a'}",
     )
     assert code == 0, err
     frame = results.read(tmp_path)
     assert set(frame["translator"]) == {"echo", "embedded_fp32_beam3"}
+    warm = frame[frame["phase"] != "measure"].groupby("run").size()
+    assert len(warm) == 2
+    assert warm.nunique() == 1
+    assert 10 <= warm.iloc[0] <= 30  # no block of the first arm's alone was enough
     assert "audible sooner" in out
 
 
