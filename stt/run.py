@@ -44,12 +44,14 @@ def main(argv: list[str] | None = None) -> int:
     )  # raise what is wrong, so that it is said here in one sentence
     begun = False
     codes: list[int] = []
-    swept: list[Path] = []
+    sweep: list[tuple[Path, list[str]]] = []
+    seed = 0
 
     def task(cfg: Any) -> None:
-        nonlocal begun
+        nonlocal begun, seed
         begun = True
-        codes.append(_job(cfg, swept))
+        seed = int(cfg.measure.seed)
+        codes.append(_job(cfg, sweep))
 
     decorate = hydra.main(
         config_path=str(config_dir().absolute()), config_name="config", version_base="1.3"
@@ -57,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     sys.argv = [sys.argv[0], *arguments]
     try:
         decorate(task)()
+        codes += _sweep(sweep, seed)
     except (HydraException, OmegaConfBaseException) as error:
         print(f"stt: {refused(error)}", file=sys.stderr)
         return 2
@@ -75,31 +78,28 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    if len(swept) > 1:
+    finally:
+        for folder, _ in sweep:
+            _leave(folder)
+    if len(sweep) > 1:
         try:
-            _print_comparison(swept)
+            _print_comparison([folder for folder, _ in sweep])
         except SttError as error:
             print(f"stt: no comparison: {error}", file=sys.stderr)
             return max(2, *codes)
     return max(codes, default=0)
 
 
-def _job(cfg: Any, swept: list[Path]) -> int:
+def _job(cfg: Any, sweep: list[tuple[Path, list[str]]]) -> int:
+    """Measure; of a sweep, only note the folder and the overrides of this configuration."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        # Every configuration gets a fresh process: no other engine's memory or threads.
-        command = [sys.executable, "-m", "stt.run", *hydra_cfg.overrides.task]
-        swept.append(folder)
-        with subprocess.Popen([*command, f"hydra.run.dir={_quoted(folder)}"]) as job:
-            try:
-                return job.wait()
-            except KeyboardInterrupt:
-                job.wait()  # Ctrl-C reached it, too: it records what it has and ends
-                raise
+        sweep.append((folder, [*hydra_cfg.overrides.task, f"hydra.run.dir={_quoted(folder)}"]))
+        return 0
     from stt.config import GROUPS
 
     chosen = {g: str(c) for g, c in hydra_cfg.runtime.choices.items() if g in GROUPS}
@@ -107,12 +107,35 @@ def _job(cfg: Any, swept: list[Path]) -> int:
         return measure(cfg, chosen, folder)
     except SttError as error:
         print(f"stt: {error}", file=sys.stderr)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()  # Hydra made it before anything was checked
+        _leave(folder)
         return 2
     except KeyboardInterrupt:
         print("stt: stopped; what was finished is recorded", file=sys.stderr)
         return INTERRUPTED
+
+
+def _sweep(sweep: list[tuple[Path, list[str]]], seed: int) -> list[int]:
+    """Run the configurations of a sweep, in shuffled order: what drifts must not look like what was swept.
+
+    Every configuration gets a fresh process: no other engine's memory or threads.
+    """
+    import random
+
+    codes = []
+    for _, arguments in random.Random(seed).sample(sweep, len(sweep)):
+        with subprocess.Popen([sys.executable, "-m", "stt.run", *arguments]) as job:
+            try:
+                codes.append(job.wait())
+            except KeyboardInterrupt:
+                job.wait()  # Ctrl-C reached it, too: it records what it has and ends
+                raise
+    return codes
+
+
+def _leave(folder: Path) -> None:
+    """Remove a run folder, which Hydra makes before anything is checked, if nothing was run in it."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _quoted(path: Path) -> str:

@@ -88,6 +88,28 @@ def test_a_sweep_runs_every_configuration_and_ends_in_one_comparison(tmp_path):
     assert code in (0, 1)  # echoed English is no Japanese: the guard may say so
 
 
+def test_a_sweep_runs_in_shuffled_order_and_is_reported_in_the_order_asked_for(tmp_path):
+    """Otherwise a machine that gets slower with time looks like a value that gets worse."""
+    delays = "translator.delay_ms=0,1,2,3"
+    code, out, err = run("-m", *QUICK, delays, "measure.limit=2", f"hydra.sweep.dir={tmp_path}")
+    assert code == 0, err
+    headers = sorted(results.runs(tmp_path), key=lambda header: header["sessions"][0]["started"])
+    assert [header["config"]["translator"]["delay_ms"] for header in headers] == [3, 1, 0, 2]
+    names = {h["config"]["translator"]["delay_ms"]: Path(h["path"]).name for h in headers}
+    table = out[out.rindex("ttfa p50 / p95") :]
+    assert [table.index(names[delay]) for delay in (0, 1, 2, 3)] == sorted(
+        table.index(name) for name in names.values()
+    )
+
+
+def test_a_sweep_with_a_wrong_value_at_its_end_runs_nothing(tmp_path):
+    folder = tmp_path / "out"
+    code, _, err = run("-m", *QUICK, "measure.limit=2,two", f"hydra.sweep.dir={folder}")
+    assert code == 2
+    assert "two" in err
+    assert not [path for path in folder.iterdir() if path.is_dir()]
+
+
 def test_a_killed_run_keeps_what_was_finished_and_resumes(tmp_path):
     folder = tmp_path / "r"
     command = [
