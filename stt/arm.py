@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -93,8 +94,8 @@ class Arm:
         self._run: results.RunFolder | None = None
         self._statuses: dict[str, int] = {}
         self._totals: list[float] = []
-        self._spoken = 0  # to warm up
         self._sizes: list[float] = []
+        self._warmed = 0  # sentences spoken to warm up
         self._complete = False
         self._order: list[str] = []  # messages of the corpus; none are known of what comes live
 
@@ -120,38 +121,43 @@ class Arm:
         gc.collect()
         gc.freeze()
 
-    def warm_up(self, at_least: int = 0) -> int:
-        """Speak a block of corpus sentences, one of each length, until that is no faster than before.
+    def warm_up(self) -> int:
+        """Speak blocks until one is no faster than those before; returns how many sentences that took."""
+        settings, before_s = self.cfg.measure, float("inf")
+        network = self.pipeline.translator.network or self.pipeline.synthesizer.network
+        while self._warmed < settings.warmup_max:
+            block_s = self._speak_block()
+            if network or block_s > before_s * (1 - settings.warmup_tolerance):
+                break
+            before_s = min(before_s, block_s)
+        self._load["warmup"] = {"sentences": self._warmed}
+        return self._warmed
 
-        Args:
-            at_least: go on, later, to as many sentences: what another arm needed.
+    def warm_up_to(self, count: int) -> None:
+        """Speak further blocks until `count` sentences were spoken, which another arm needed."""
+        while self._warmed < count:
+            self._speak_block()
+        self._load["warmup"] = {"sentences": self._warmed}
 
-        Returns:
-            Sentences spoken so far.
-        """
-        settings = self.cfg.measure
+    def _speak_block(self) -> float:
+        """Speak the warm-up block once; returns the seconds it took."""
+        block, start_ns = self._block, monotonic_ns()
+        for utterance in self.pipeline.run(_again(block), Discard(), closed_loop=True):
+            self._record(utterance, 0, "warmup" if self._warmed else "cold")
+            if not self._warmed:
+                ended = max((at for at, _ in utterance.chunks), default=0)
+                self._load["first_call_ms"] = (ended - utterance.marks_ns["arrived"]) / 1e6
+            self._warmed += 1
+        return (monotonic_ns() - start_ns) / 1e9
+
+    @cached_property
+    def _block(self) -> list[CorpusLine]:
+        """A corpus sentence of each length; always the same, for blocks of different text say nothing about warmth."""
         corpus = self.source if isinstance(self.source, Corpus) else CorpusClosed(None)
         lines = sorted(corpus.lines(), key=lambda line: len(line.text))
         edges = [i * len(lines) // _LENGTHS for i in range(_LENGTHS + 1)]
-        order = random.Random(int(settings.seed))
-        # The same sentences each time: blocks of different text say nothing about warmth.
-        block = [order.choice(lines[a:b]) for a, b in pairwise(edges) if a < b]
-        goal, before_s = at_least if self._spoken else settings.warmup_max, float("inf")
-        network = self.pipeline.translator.network or self.pipeline.synthesizer.network
-        while self._spoken < goal:
-            start_ns = monotonic_ns()
-            for utterance in self.pipeline.run(_again(block), Discard(), closed_loop=True):
-                self._record(utterance, 0, "warmup" if self._spoken else "cold")
-                if not self._spoken:
-                    ended = max((at for at, _ in utterance.chunks), default=0)
-                    self._load["first_call_ms"] = (ended - utterance.marks_ns["arrived"]) / 1e6
-                self._spoken += 1
-            block_s = (monotonic_ns() - start_ns) / 1e9
-            if not at_least and (network or block_s > before_s * (1 - settings.warmup_tolerance)):
-                break
-            before_s = min(before_s, block_s)
-        self._load["warmup"] = {"sentences": self._spoken}
-        return self._spoken
+        order = random.Random(int(self.cfg.measure.seed))
+        return [order.choice(lines[a:b]) for a, b in pairwise(edges) if a < b]
 
     def utterances(self) -> Generator[Utterance]:
         """Measure: yield every utterance after it was recorded."""

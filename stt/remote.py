@@ -43,9 +43,13 @@ class RemoteArm:
         """As `Arm.load`, with its errors."""
         self._ask("load")
 
-    def warm_up(self, at_least: int = 0) -> int:
+    def warm_up(self) -> int:
         """As `Arm.warm_up`."""
-        return int(self._ask("warm_up", at_least))
+        return int(self._ask("warm_up"))
+
+    def warm_up_to(self, count: int) -> None:
+        """As `Arm.warm_up_to`."""
+        self._ask("warm_up_to", count)
 
     def utterances(self) -> Iterator[bool]:
         """Speak and record one utterance each time it is asked for the next."""

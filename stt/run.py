@@ -161,7 +161,7 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
             arm.load()
         most = max([arm.warm_up() for arm in arms])
         for arm in arms:
-            arm.warm_up(most)
+            arm.warm_up_to(most)
         _measure(arms, int(cfg.measure.seed))
     finally:
         for arm in arms:
