@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import sentencepiece
 import torch
-from corpus import Pair, everyday, noisy, read_pairs
+from corpus import Pair, noisy, read_pairs, tatoeba
 from torch import Tensor
 
 EOS, PAD = 2, 1
@@ -112,7 +112,7 @@ def store(pairs: list[Pair], encoded: list[list[np.ndarray]], out: Path) -> None
     ):
         arrays[f"{name}_tokens"], arrays[f"{name}_starts"] = Flat.pack(sequences)
     partial = out.with_suffix(".partial.npz")
-    np.savez(partial, everyday=np.array([everyday(pair) for pair in pairs]), **arrays)
+    np.savez(partial, tatoeba=np.array([tatoeba(pair) for pair in pairs]), **arrays)
     partial.replace(out)
 
 
@@ -148,7 +148,7 @@ class Pairs:
             Flat.join([Flat(part[f"{name}_tokens"], part[f"{name}_starts"]) for part in parts])
             for name in names
         )
-        self.everyday = np.concatenate([part["everyday"] for part in parts])
+        self.tatoeba = np.concatenate([part["tatoeba"] for part in parts])
         lengths = np.stack([flat.lengths for flat in (*self.sources, self.target)])
         self.usable = (lengths.min(0) > 2) & (lengths.max(0) <= LIMIT)
         self.soft = self.labels(paths, parts) if soft else None
@@ -218,15 +218,15 @@ class Pairs:
 
 
 class Batches(torch.utils.data.IterableDataset):
-    """Endless shuffled batches of `rows` rows; everyday pairs appear `everyday` times per epoch."""
+    """Endless shuffled batches of `rows` rows; pairs from Tatoeba appear `tatoeba` times per epoch."""
 
-    def __init__(self, pairs: Pairs, rows: int, everyday: float, seed: list[int]) -> None:
-        self.pairs, self.size, self.everyday, self.seed = pairs, rows, everyday, seed
+    def __init__(self, pairs: Pairs, rows: int, tatoeba: float, seed: list[int]) -> None:
+        self.pairs, self.size, self.tatoeba, self.seed = pairs, rows, tatoeba, seed
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([*self.seed, worker.id if worker else 0])
-        times = np.where(self.pairs.everyday, self.everyday, 1.0) * self.pairs.usable
+        times = np.where(self.pairs.tatoeba, self.tatoeba, 1.0) * self.pairs.usable
         while True:
             order = np.repeat(
                 np.arange(len(times)), np.floor(times + rng.random(len(times))).astype(int)

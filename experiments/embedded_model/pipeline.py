@@ -1,10 +1,10 @@
 """The whole recipe over the GPUs at hand, every stage bounded in time; a finished stage is not repeated.
 
-    python pipeline.py --data DATA_DIR --work WORK --init MODEL_DIR [--teachers-s 590 --distill-s 125 --student-s 330 --refine-s 300]
+    python pipeline.py --data DATA_DIR --work WORK --init MODEL_DIR [--teachers-s 670 --distill-s 125 --student-s 380 --refine-s 300]
 
-WORK gets `gold.tsv` and `extra.tsv` (unless they are there), token arrays, the teachers grown from `--init` (three from
-English to Japanese, one back), their translations and soft labels, `student`, which starts from `--init` and which all
-GPUs train together, and `refined0` and on, one a GPU, whose average (`export.py`) is the model.
+WORK gets `gold.tsv` and `extra.tsv` (unless they are there), token arrays, three teachers that start at random, one back
+from Japanese grown from `--init`, the teachers' and `--init`'s translations and soft labels, `student`, which starts from
+`--init` and which all GPUs train together, and `refined0` and on, one a GPU, whose average (`export.py`) is the model.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from train import mean_score
 
 HERE = Path(__file__).parent
 TEACHERS = {  # run name: shape, dropout, learning rate
-    "teacher0": ("12-4-512-2560", 0.25, 5e-4),
-    "teacher1": ("10-4-512-3072", 0.25, 5e-4),
-    "teacher2": ("6-4-512-4096", 0.25, 5e-4),
+    "teacher0": ("12-4-512-2048", 0.25, 2.5e-3),
+    "teacher1": ("8-4-512-3072", 0.25, 2.5e-3),
+    "teacher2": ("6-4-640-2560", 0.25, 2.5e-3),
 }
 BACK = ("6-4-512-2048", 0.2, 1e-3)
-STUDENT = ("6-2-512-1536", 0.1, 8e-4)
+STUDENT = ("6-2-512-1536", 0.15, 5e-4)
 LENGTHS = 1.0, 1.02, 1.03, 1.04  # wanted by the refining runs
 GPUS = max(torch.cuda.device_count(), 1)
 BEGAN = time.monotonic()
@@ -99,8 +99,8 @@ def tokens(work: Path, kind: str) -> list[Path]:
 
 def train(args: argparse.Namespace, name: str, pairs: list[Path], seconds: float, of: tuple, *more: object) -> list[str]:  # fmt: skip
     shape, dropout, lr = of
-    return command("train.py", "--pairs", *pairs, "--run", args.work / name, "--init", args.init, "--shape", shape,
-                   "--dropout", dropout, "--lr", lr, "--seconds", seconds, "--everyday", 2,
+    return command("train.py", "--pairs", *pairs, "--run", args.work / name, "--shape", shape,
+                   "--dropout", dropout, "--lr", lr, "--seconds", seconds, "--tatoeba", 3,
                    "--warmup", 300, "--horizon", 1000, *more, *args.train.split())  # fmt: skip
 
 
@@ -110,10 +110,10 @@ def teachers(args: argparse.Namespace) -> None:
     turns = -(-(len(TEACHERS) + 1) // GPUS)
     seconds = args.teachers_s / turns - 12  # for scoring and saving
     jobs = [
-        train(args, name, tokens(work, "gold"), seconds, of, *dev, "--seed", seed)
+        train(args, name, tokens(work, "gold"), seconds, of, *dev, "--muon", "--seed", seed)
         for seed, (name, of) in enumerate(TEACHERS.items())
     ]
-    jobs.append(train(args, "back", [work / "back.npz"], seconds, BACK))
+    jobs.append(train(args, "back", [work / "back.npz"], seconds, BACK, "--init", args.init))
     run(jobs, args.teachers_s)
     stamp(
         f"teachers trained, dev chrF {[round(mean_score(work / name, ('chrf',)), 2) for name in TEACHERS]}"
@@ -140,7 +140,7 @@ def distill(args: argparse.Namespace) -> None:
 def student(args: argparse.Namespace) -> None:
     work = args.work
     pairs = tokens(work, "gold") + tokens(work, "distilled")
-    more = ("--soft", "--smoothing", 0.0)
+    more = ("--soft", "--smoothing", 0.0, "--init", args.init)
     job = train(args, "student", pairs, args.student_s - 6, STUDENT, *more)
     run([job], args.student_s + 15, together=args.processes)
     shutil.copyfile(work / "sentencepiece.bpe.model", work / "student" / "sentencepiece.bpe.model")
@@ -154,7 +154,7 @@ def refine(args: argparse.Namespace) -> None:
     jobs = [
         command("refine.py", "--pairs", gold, *(made if i % 2 else ()), "--init", work / "student", "--run", work / f"refined{i}",
                 "--dev", args.data / "dev.tsv", "--seconds", args.refine_s - 12, "--seed", i + 1,
-                "--everyday", 1.5 if i % 2 else 3.0, "--length", LENGTHS[i % len(LENGTHS)], *args.refine.split())
+                "--tatoeba", 3 if i % 2 else 6, "--length", LENGTHS[i % len(LENGTHS)], *args.refine.split())
         for i in range(GPUS)
     ]  # fmt: skip
     run(jobs, args.refine_s + 15)
@@ -167,10 +167,10 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--init", type=Path, required=True, help="the model to grow and to improve")
-    parser.add_argument("--teachers-s", type=float, default=590)
+    parser.add_argument("--init", type=Path, required=True, help="the model to improve")
+    parser.add_argument("--teachers-s", type=float, default=670)
     parser.add_argument("--distill-s", type=float, default=125)
-    parser.add_argument("--student-s", type=float, default=330)
+    parser.add_argument("--student-s", type=float, default=380)
     parser.add_argument("--refine-s", type=float, default=300)
     parser.add_argument("--processes", type=int, default=GPUS, help="that train the student")
     parser.add_argument("--train", default="", help="more options for train.py")

@@ -22,13 +22,14 @@ import sentencepiece  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from batches import EOS, LIMIT, PAD, encode_pair, padded  # noqa: E402
-from corpus import Pair, everyday, read_pairs  # noqa: E402
+from corpus import Pair, everyday, read_pairs, tatoeba  # noqa: E402
 from decode import Cached, banned, encoded, forbid  # noqa: E402
 from model import Transformer, load, same_sentence  # noqa: E402
 from reward import Judge, characters, spell, spelling  # noqa: E402
+from run import Run  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
-from train import Run, mean_score, schedule, score_dev  # noqa: E402
+from train import mean_score, schedule, score_dev  # noqa: E402
 
 CHUNK = 32_768  # target tokens whose logits exist at a time
 
@@ -40,7 +41,7 @@ class Sources(torch.utils.data.IterableDataset):
         self, pairs: list[Pair], spm: Path, slots: int, times: float, seed: list[int]
     ) -> None:
         self.pairs, self.spm, self.slots, self.seed = pairs, str(spm), slots, seed
-        weights = np.array([times if everyday(pair) else 1.0 for pair in pairs])
+        weights = np.array([times if tatoeba(pair) else 1.0 for pair in pairs])
         self.weights = weights / weights.sum()
 
     def encoded(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray, Pair]]:
@@ -166,7 +167,7 @@ def refine(run: Run, args: argparse.Namespace) -> None:
     actor.train().requires_grad_(False)
     spm = sentencepiece.SentencePieceProcessor(model_file=str(args.spm))
     pairs = [pair for path in args.pairs for pair in read_pairs(path)]
-    data = Sources(pairs, args.spm, args.slots, args.everyday, [args.seed, run.step])
+    data = Sources(pairs, args.spm, args.slots, args.tatoeba, [args.seed, run.step])
     workers = {} if device == "cpu" else {"num_workers": args.workers, "prefetch_factor": 4}
     table, judge = spelling(spm).to(device), Judge(device, args.length)
     scored, began = -torch.inf, run.spent_s
@@ -229,7 +230,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="wanted length, times the references': samples of known sentences are longer than translations of new ones",
     )  # fmt: skip
     parser.add_argument(
-        "--everyday", type=float, default=3.0, help="times likelier that an everyday pair is drawn"
+        "--tatoeba",
+        type=float,
+        default=6.0,
+        help="times likelier that a pair from Tatoeba is drawn",
     )
     parser.add_argument(
         "--slots", type=int, default=16_000, help="sources times (longest side + 8) in a batch"

@@ -21,25 +21,17 @@ from pathlib import Path  # noqa: E402
 import torch  # noqa: E402
 from batches import ROW, Batches, Pairs, loader, sides  # noqa: E402
 from grow import grow  # noqa: E402
-from model import Shape, Transformer, cross_entropy, load, save  # noqa: E402
-from safetensors import safe_open  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+from model import Shape, Transformer, cross_entropy, load  # noqa: E402
+from run import RANK, WORLD, Run  # noqa: E402
 from torch import distributed  # noqa: E402
 
-AVERAGE_EVERY = 8  # steps between updates of the running average
 CLOCK_EVERY = 10  # steps between looks at the clock, which all processes share
 SAVE_EVERY_S = 60
-RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def schedule(fraction: float, step: int, warmup_steps: int) -> float:
     """Learning rate factor: linear warm-up, flat to a third of the budget, then linear to 1/200."""
     return min(1.0, (step + 1) / warmup_steps) * max(0.005, min(1.0, (1 - fraction) / 0.67))
-
-
-def average_decay(step: int, horizon_steps: int) -> float:
-    """Weight of the old average at an update: a window that grows to `horizon_steps` steps."""
-    return 1 - AVERAGE_EVERY / min(horizon_steps, step / 2 + 2 * AVERAGE_EVERY)
 
 
 def latest(elapsed_s: float, device: str) -> float:
@@ -49,97 +41,6 @@ def latest(elapsed_s: float, device: str) -> float:
     clock = torch.tensor(elapsed_s, dtype=torch.float64, device=device)
     distributed.all_reduce(clock, distributed.ReduceOp.MAX)
     return clock.item()
-
-
-class Run:
-    """Model, optimizer and running average, with their checkpoint. All gradients are views of one flat tensor."""
-
-    def __init__(self, model: Transformer, directory: Path, device: str, lr: float) -> None:
-        self.directory, self.device, self.lr = directory, device, lr
-        self.model = model.to(device)
-        self.parameters = dict(self.model.named_parameters())
-        sizes = [parameter.numel() for parameter in self.parameters.values()]
-        self.gradient = torch.zeros(sum(sizes), device=device)
-        for parameter, part in zip(
-            self.parameters.values(), self.gradient.split(sizes), strict=True
-        ):
-            parameter.grad = part.view_as(parameter)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=lr,
-            betas=(0.9, 0.98),
-            eps=1e-8,
-            weight_decay=0.01,
-            fused=True,
-        )
-        self.average = {
-            name: parameter.detach().clone() for name, parameter in self.parameters.items()
-        }
-        self.step, self.spent_s, self.tokens = 0, 0.0, 0
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.directory / "checkpoint.safetensors"
-
-    def publish(self) -> None:
-        """Write the averaged weights."""
-        save(self.average, self.model.shape, self.directory)
-        progress = {"step": self.step, "spent_s": round(self.spent_s, 1), "tokens": self.tokens}
-        (self.directory / "training.json").write_text(json.dumps(progress) + "\n")
-
-    def save(self) -> None:
-        self.publish()
-        tensors = {f"average.{name}": tensor for name, tensor in self.average.items()}
-        for name, parameter in self.parameters.items():
-            tensors[f"model.{name}"] = parameter.detach()
-            tensors |= {
-                f"{key}.{name}": self.optimizer.state[parameter][key]
-                for key in ("exp_avg", "exp_avg_sq")
-            }
-        progress = {"step": self.step, "spent_s": self.spent_s, "tokens": self.tokens}
-        partial = self.checkpoint.with_suffix(".partial")
-        save_file(
-            {name: tensor.cpu() for name, tensor in tensors.items()},
-            partial,
-            {"progress": json.dumps(progress)},
-        )
-        partial.replace(self.checkpoint)
-
-    def resume(self) -> None:
-        with safe_open(self.checkpoint, "pt", device=self.device) as stored, torch.no_grad():
-            progress = json.loads(stored.metadata()["progress"])
-            self.step, self.spent_s, self.tokens = (
-                progress["step"],
-                progress["spent_s"],
-                progress["tokens"],
-            )
-            for name, parameter in self.parameters.items():
-                parameter.copy_(stored.get_tensor(f"model.{name}"))
-                self.average[name].copy_(stored.get_tensor(f"average.{name}"))
-                self.optimizer.state[parameter] = {
-                    "step": torch.tensor(float(self.step), device=self.device),
-                    **{
-                        key: stored.get_tensor(f"{key}.{name}") for key in ("exp_avg", "exp_avg_sq")
-                    },
-                }
-
-    def update(self, loss: torch.Tensor, factor: float, horizon_steps: int) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * factor
-        self.gradient.zero_()
-        loss.backward()
-        if WORLD > 1:
-            distributed.all_reduce(self.gradient)
-        # the mean of the processes' gradients, clipped to norm 1
-        self.gradient *= 1 / torch.clamp(self.gradient.norm(), min=WORLD)
-        self.optimizer.step()
-        self.step += 1
-        if self.step % AVERAGE_EVERY == 0:
-            with torch.no_grad():
-                new = [parameter.detach() for parameter in self.parameters.values()]
-                torch._foreach_lerp_(
-                    list(self.average.values()), new, 1 - average_decay(self.step, horizon_steps)
-                )
 
 
 def targets(
@@ -168,7 +69,7 @@ def train(run: Run, pairs: Pairs, args: argparse.Namespace, began: float) -> lis
     rows, seed = max(1, args.tokens // (2 * ROW)), [args.seed, RANK, run.step]
     before_s, logged, published = run.spent_s, [], 0.0
     elapsed, last = 0.0, (time.monotonic() - began, run.step, run.tokens)
-    for batch in loader(Batches(pairs, rows, args.everyday, seed), device):
+    for batch in loader(Batches(pairs, rows, args.tatoeba, seed), device):
         if WORLD == 1 or run.step % CLOCK_EVERY == 0:
             elapsed = latest(time.monotonic() - began, device)
         run.spent_s = before_s + elapsed
@@ -242,9 +143,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--hard", type=float, default=0.2, help="share of the reference beside soft labels"
     )
     parser.add_argument(
-        "--everyday", type=float, default=3.0, help="times an everyday pair appears per epoch"
+        "--tatoeba", type=float, default=3.0, help="times a pair from Tatoeba appears per epoch"
     )
     parser.add_argument("--tokens", type=int, default=51_200, help="tokens per step, both sides")
+    parser.add_argument(
+        "--muon",
+        action="store_true",
+        help="for the hidden matrices: from scratch, with --lr 2.5e-3",
+    )
     parser.add_argument("--lr", type=float, default=9e-4)
     parser.add_argument("--warmup", type=int, default=600)
     parser.add_argument(
@@ -266,7 +172,7 @@ def begin(args: argparse.Namespace) -> Run:
     torch.manual_seed(args.seed)
     shape = Shape.parse(args.shape, vocabulary=args.vocabulary, dropout=args.dropout)
     model = grow(load(args.init, "cpu"), shape) if args.init else Transformer(shape)
-    run = Run(model, args.run, args.device, args.lr)
+    run = Run(model, args.run, args.device, args.lr, muon=args.muon)
     if run.checkpoint.exists():
         run.resume()
     return run

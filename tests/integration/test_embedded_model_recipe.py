@@ -1,5 +1,6 @@
 """The recipe of the embedded model, run small on a CPU: it learns, resumes, keeps held-out sentences out and exports."""
 
+import copy
 import importlib
 import itertools
 import json
@@ -13,7 +14,7 @@ import pytest
 RECIPE = Path(__file__).parents[2] / "experiments" / "embedded_model"
 MODULES = (
     "export", "corpus", "gold", "model", "grow", "batches", "train", "decode", "distill", "evaluate",
-    "reward", "refine",
+    "reward", "refine", "run", "muon",
 )  # fmt: skip
 PIECES = 400
 
@@ -73,7 +74,7 @@ def run(recipe, pairs, tmp_path_factory):
         args = recipe.train.parse([
             "--pairs", str(work / "pairs.npz"), "--run", str(work), "--shape", "2-1-128-256", "--vocabulary", str(PIECES + 4),
             "--dropout", "0", "--tokens", "1280", "--lr", "2e-3", "--warmup", "30", "--horizon", "40", "--smoothing", "0", "--log", "10",
-            "--everyday", "1", "--seconds", "16", "--call", str(seconds - (8 if losses else 0)), "--device", "cpu",
+            "--tatoeba", "1", "--seconds", "16", "--call", str(seconds - (8 if losses else 0)), "--device", "cpu",
         ])  # fmt: skip
         training = recipe.train.begin(args)
         began = time.monotonic()
@@ -90,6 +91,58 @@ def test_training_lowers_the_loss_and_resumes_where_it_stopped(run):
     progress = json.loads((run.path / "training.json").read_text())
     assert progress["step"] == run.steps > 10 * len(first)
     assert 15 < progress["spent_s"] < 20
+
+
+def test_muon_takes_the_steps_that_torch_takes(recipe):
+    import torch
+
+    torch.manual_seed(3)
+    sizes = (64, 64), (128, 64), (64, 64), (64, 128)
+    start = [torch.randn(size) for size in sizes]
+    ours = [torch.nn.Parameter(matrix.clone()) for matrix in start]
+    theirs = [torch.nn.Parameter(matrix.clone()) for matrix in start]
+    muon = recipe.muon.Muon(ours)
+    torchs = torch.optim.Muon(theirs, 1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for matrix, other in zip(ours, theirs, strict=True):
+            matrix.grad = torch.randn(matrix.shape)
+            other.grad = matrix.grad.clone()
+        muon.step(1e-2)
+        torchs.step()
+    for begun, matrix, other in zip(start, ours, theirs, strict=True):
+        assert (matrix - other).norm() < 0.05 * (other - begun).norm()  # bfloat16
+
+
+def test_a_run_with_muon_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(
+    recipe, run, tmp_path
+):
+    import torch
+
+    start = recipe.model.load(run.path, "cpu")
+    batches = recipe.batches
+    pairs = batches.Pairs([run.path / "pairs.npz"])
+
+    def begun(folder):
+        return recipe.run.Run(copy.deepcopy(start), tmp_path / folder, "cpu", 1e-3, muon=True)
+
+    def update(training, number):
+        batch = pairs.batch([[number, number + 1], [number + 2]], 0)
+        labels, weights = recipe.train.targets(batch, None, 0.0)
+        hidden = training.model(*batches.sides(batch))
+        shared = training.model.shared.weight
+        training.update(recipe.model.cross_entropy(hidden, shared, labels, weights, 0.1), 1.0, 40)
+
+    whole, first = begun("whole"), begun("parts")
+    for number in range(3):
+        update(whole, number)
+    update(first, 0)
+    first.save()
+    second = begun("parts")
+    second.resume()
+    update(second, 1)
+    update(second, 2)
+    for name, parameter in whole.parameters.items():
+        torch.testing.assert_close(second.parameters[name], parameter, rtol=0, atol=0)
 
 
 def test_the_exported_int8_model_reproduces_the_pairs_it_was_trained_on(recipe, run, pairs):
@@ -263,7 +316,7 @@ def test_refinement_raises_the_score_of_what_is_drawn(recipe, run, pairs, tmp_pa
     for layer in (*model.encoder.layers, *model.decoder.layers):
         layer.dropout = args.dropout
     with pytest.raises(Enough):
-        recipe.refine.refine(recipe.train.Run(model, args.run, "cpu", args.lr), args)
+        recipe.refine.refine(recipe.run.Run(model, args.run, "cpu", args.lr), args)
     torch.set_num_threads(threads)
     assert scores[-1] > scores[5] + 0.05
 
@@ -275,7 +328,7 @@ def test_refinement_that_gets_worse_goes_back_to_what_scored_best_on_dev(
         "--pairs", "none", "--init", str(run.path), "--run", str(tmp_path), "--dev", "none", "--seconds", "1", "--device", "cpu",
         "--fall", "5",
     ])  # fmt: skip
-    refined = recipe.train.Run(recipe.model.load(run.path, "cpu"), tmp_path, "cpu", args.lr)
+    refined = recipe.run.Run(recipe.model.load(run.path, "cpu"), tmp_path, "cpu", args.lr)
     written = []
     for score in (10, 30, 26, 20):
         report = {"everyday": {"bleu_char": score, "chrf": score + 1}}
