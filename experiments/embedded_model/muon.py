@@ -1,8 +1,8 @@
 """Muon: momentum whose matrices are made orthogonal, for the hidden matrices of a model that starts at random.
 
 Jordan et al. 2024; step size and weight decay as Liu et al. 2025 give them, so that learning rates are like AdamW's.
-`torch.optim.Muon` takes the same steps matrix by matrix; a step of a 60 M parameter model launches 2,500 kernels so, and
-about 120 where all matrices of one shape go together.
+`torch.optim.Muon` takes the same steps matrix by matrix: 1,680 small products a step for a model of 12 + 4 layers, 45 where
+all matrices of one shape go together.
 """
 
 import torch
