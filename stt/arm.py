@@ -6,6 +6,7 @@ import gc
 import logging
 import random
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -20,6 +21,7 @@ from stt.messages import Delta, Status, Utterance
 from stt.metrics import METRICS
 from stt.pipeline import Pipeline
 from stt.player import playback
+from stt.reading import sentences
 from stt.sinks import Discard
 from stt.sources import Corpus, CorpusClosed, CorpusLine, Source, corpus_sha256
 from stt.statistics import percentile, steady
@@ -92,9 +94,7 @@ class Arm:
     def __init__(self) -> None:
         self._load: dict[str, Any] = {}
         self._run: results.RunFolder | None = None
-        self._statuses: dict[str, int] = {}
-        self._totals: list[float] = []
-        self._sizes: list[float] = []
+        self._statuses: set[str] = set()  # of the session's utterances, once it is finished
         self._warmed = 0  # sentences spoken to warm up
         self._complete = False
         self._order: list[str] = []  # messages of the corpus; none are known of what comes live
@@ -144,9 +144,9 @@ class Arm:
         block, start_ns = self._block, monotonic_ns()
         for utterance in self.pipeline.run(_again(block), Discard(), closed_loop=True):
             self._record(utterance, 0, "warmup" if self._warmed else "cold")
-            if not self._warmed:
-                ended = max((at for at, _ in utterance.chunks), default=0)
-                self._load["first_call_ms"] = (ended - utterance.marks_ns["arrived"]) / 1e6
+            if not self._warmed and utterance.chunks:
+                ended_ns = utterance.chunks[-1][0]
+                self._load["first_call_ms"] = (ended_ns - utterance.marks_ns["arrived"]) / 1e6
             self._warmed += 1
         return (monotonic_ns() - start_ns) / 1e9
 
@@ -185,28 +185,42 @@ class Arm:
                 self._record(utterance, number, "measure")
             raise
 
+    def messages(self) -> Generator[None]:
+        """Measure: yield after each message of a corpus, when nothing of it is in flight any more."""
+        spoken = self.utterances()
+        with closing(spoken):
+            for utterance in spoken:
+                if utterance.sentence.id in self._ends:
+                    yield
+
+    @cached_property
+    def _ends(self) -> set[str]:
+        """Names of the last sentences of the corpus's messages."""
+        assert isinstance(self.source, Corpus)
+        found = sentences(_again(self.source.lines()), self.pipeline.segmenter)
+        return {a.id for a, b in pairwise([*found, None]) if a is not None and b is None}
+
     def _record(self, utterance: Utterance, pass_: int, phase: str) -> None:
         assert self._run is not None
         stored = results.record(utterance, session=self._run.session, pass_=pass_, phase=phase)
         self._run.append(stored)
-        if phase != "measure":
-            return
-        self._statuses[utterance.status] = self._statuses.get(utterance.status, 0) + 1
-        if utterance.status is Status.ok:
-            self._totals.append((utterance.chunks[-1][0] - utterance.marks_ns["arrived"]) / 1e6)
-            self._sizes.append(float(len(utterance.sentence.text.split())))
 
     @property
     def exit_status(self) -> int:
-        """0 when the run is complete and every utterance was ok."""
-        return 0 if self._complete and set(self._statuses) <= {Status.ok} else 1
+        """After `finish`: 0 when the session is complete and every utterance of it was ok."""
+        return 0 if self._complete and self._statuses <= {Status.ok} else 1
 
     def finish(self) -> None:
         """Write what is known at the end, close everything. Safe at any point."""
         self.source.close()
         if self._run is not None:
             reasons = [] if self._complete else ["the session did not finish"]
-            if self._statuses and steady(self._totals, self._sizes) is False:
+            # From the disk: a resumed session also holds what was measured before it broke off.
+            session = self._run.measured()
+            self._statuses = {str(stored["status"]) for stored in session}
+            ok = [stored for stored in session if stored["status"] == Status.ok]
+            totals = [stored["chunks"][-1][0] / 1e6 for stored in ok]
+            if steady(totals, [float(len(stored["source"].split())) for stored in ok]) is False:
                 self._load["steady"] = False
                 reasons.append("latency drifted during the run")
             effective = self.pipeline.effective()

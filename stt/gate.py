@@ -97,11 +97,12 @@ def judge(run: Run, base: Run | None = None, *, allow_other_machine: bool = Fals
 
 
 def last_session(run: Run, back: int = 1) -> list[dict[str, Any]]:
-    """Measured records of the last session (`back=2`: the one before); empty if there is none."""
+    """Measured records of the last session (`back=2`: the last valid one before); empty if none."""
     sessions = run.header.get("sessions", [])
-    if len(sessions) < back:
+    known = [s for s in sessions[:-1] if (s.get("valid") or {}).get("ok")] + sessions[-1:]
+    if len(known) < back:
         return []
-    number = sessions[-back]["session"]
+    number = known[-back]["session"]
     return [r for r in run.records if r["session"] == number and r["phase"] == "measure"]
 
 

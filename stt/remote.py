@@ -11,20 +11,20 @@ from typing import Any
 
 from stt import environment
 from stt.arm import Arm
-from stt.errors import EngineError, SttError
+from stt.errors import ConfigError, EngineError, SttError
 
 FAREWELL_S = 30.0
 """How long the other process may take to write and close everything."""
 
 
 class RemoteArm:
-    """Does what `stt.arm.Arm` does, elsewhere. Its engines rest while another arm speaks."""
+    """Does what `stt.arm.Arm` does, elsewhere. Its engines rest while another arm speaks: turns are whole messages."""
 
     def __init__(self, cfg: Any, chosen: dict[str, str], folder: Path) -> None:
         """Start the process and build every part in it.
 
         Raises:
-            ConfigError, UnsupportedDevice: as `Arm.prepare`.
+            ConfigError, UnsupportedDevice: as `Arm.prepare`; or the source does not wait for its turn.
         """
         self.folder = folder
         context = multiprocessing.get_context("spawn")
@@ -51,8 +51,8 @@ class RemoteArm:
         """As `Arm.warm_up_to`."""
         self._ask("warm_up_to", count)
 
-    def utterances(self) -> Iterator[bool]:
-        """Speak and record one utterance each time it is asked for the next."""
+    def messages(self) -> Iterator[bool]:
+        """Speak and record one message each time it is asked for the next."""
         while self._ask("speak"):
             yield True
 
@@ -99,10 +99,15 @@ def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) ->
             try:
                 if call == "prepare":
                     arm = Arm.prepare(cfg, chosen, folder)
-                    turns, answer = arm.utterances(), arm.expected
+                    if not arm.source.closed_loop:
+                        raise ConfigError(
+                            f"source={chosen['source']} goes on while another arm speaks, so measure.against "
+                            "would time both at once. Compare with source=corpus_closed."
+                        )
+                    turns, answer = arm.messages(), arm.expected
                 elif call == "speak":
                     assert turns is not None
-                    answer = next(turns, None) is not None
+                    answer = next(turns, turns) is not turns
                 else:
                     answer = getattr(arm, call)(*given)
             except SttError as error:

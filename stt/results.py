@@ -136,14 +136,15 @@ class RunFolder:
             entry = {"session": number, "started": _now(), **ran, "load": {}}
             sessions.append(entry)
         self.session = entry["session"]
-        ended = [r for r in self._measured() if r["status"] != Status.cancelled]
+        ended = [r for r in self.measured() if r["status"] != Status.cancelled]
         self.done = {(stored["pass"], stored["id"]) for stored in ended}
         entry.update(ended=None, valid=dict(_UNFINISHED))
         state = {"load": entry["load"], "valid": entry["valid"], "sessions": sessions}
         self.header = {"schema": SCHEMA, **held, **header, **state}
         jsonl.replace(self.path / HEADER, self.header)
 
-    def _measured(self) -> list[dict[str, Any]]:
+    def measured(self) -> list[dict[str, Any]]:
+        """Measured records of this session, also from before it was resumed."""
         records, _ = _records(self.path)
         return [r for r in records if r["session"] == self.session and r["phase"] == "measure"]
 
@@ -164,7 +165,7 @@ class RunFolder:
         Raises:
             ResultsError: `run.json` cannot be written; the old one and all records are safe.
         """
-        counts = Counter(stored["status"] for stored in self._measured())
+        counts = Counter(stored["status"] for stored in self.measured())
         self.header["sessions"][-1].update(facts, ended=_now(), counts=dict(counts))
         self.header.update(facts)
         try:
@@ -196,7 +197,7 @@ class Run:
 def load(paths: Path | str | Iterable[Path | str]) -> list[Run]:
     """Every run under `paths`: run folders, folders that contain some, or `records.jsonl` files.
 
-    A torn last line is dropped, as is a cancelled utterance that a resumed session measured later.
+    A torn last line is dropped, as is a cancelled utterance that the same session measured, too.
 
     Raises:
         ResultsError: a path does not exist, holds no run, or one of another schema.
@@ -266,13 +267,16 @@ def _records(folder: Path) -> tuple[list[dict[str, Any]], int]:
         raise ResultsError(f"{folder / RECORDS} cannot be read ({error.strerror}).") from error
     for stored in records:
         _require_schema(stored, folder / RECORDS)
-    identities = [(r["phase"], r["session"], r["pass"], r["id"]) for r in records]
-    last = {identity: i for i, identity in enumerate(identities)}
-    superseded = [
-        stored["status"] == Status.cancelled and last[identities[i]] > i
+    names = [(r["phase"], r["session"], r["pass"], r["id"]) for r in records]
+    cancelled = [stored["status"] == Status.cancelled for stored in records]
+    ended = {name for name, void in zip(names, cancelled, strict=True) if not void}
+    last = {name: i for i, name in enumerate(names)}
+    kept = [
+        stored
         for i, stored in enumerate(records)
+        if not cancelled[i] or (names[i] not in ended and last[names[i]] == i)
     ]
-    return [r for r, old in zip(records, superseded, strict=True) if not old], corrupt
+    return kept, corrupt
 
 
 def _require_schema(stored: dict[str, Any], path: Path) -> None:

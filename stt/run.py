@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stt import environment
-from stt.errors import ConfigError, SttError
+from stt.errors import ConfigError, ResultsError, SttError
 
 INTERRUPTED = 130
 log = logging.getLogger("stt")
@@ -125,10 +125,13 @@ def _sweep(sweep: list[tuple[Path, list[str]]], seed: int) -> list[int]:
     for _, arguments in random.Random(seed).sample(sweep, len(sweep)):
         with subprocess.Popen([sys.executable, "-m", "stt.run", *arguments]) as job:
             try:
-                codes.append(job.wait())
+                code = job.wait()
             except KeyboardInterrupt:
                 job.wait()  # Ctrl-C reached it, too: it records what it has and ends
                 raise
+        if code < 0:
+            print(f"stt: signal {-code} ended {arguments[-1]}; what it finished is recorded", file=sys.stderr)  # fmt: skip
+        codes.append(1 if code < 0 else code)
     return codes
 
 
@@ -162,7 +165,10 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
         most = max([arm.warm_up() for arm in arms])
         for arm in arms:
             arm.warm_up_to(most)
-        _measure(arms, int(cfg.measure.seed))
+        if cfg.measure.against:
+            _take_turns(arms, int(cfg.measure.seed))
+        else:
+            _measure(arms[0])
     finally:
         for arm in arms:
             arm.finish()
@@ -190,14 +196,22 @@ def _other(
     return other, chosen, folder.parent / environment.folder_name(other, chosen)
 
 
-def _measure(arms: list[Any], seed: int) -> None:
-    """Take turns: every arm speaks a sentence before any speaks the next, in balanced random order."""
+def _measure(arm: Any) -> None:
+    from stt.progress import progress
+
+    with progress(arm.expected) as advance:
+        for _ in arm.utterances():
+            advance()
+
+
+def _take_turns(arms: list[Any], seed: int) -> None:
+    """Every arm speaks a message before any speaks the next, in balanced random order."""
     import random
 
     from stt.progress import progress
 
     order = random.Random(seed)
-    turns = [arm.utterances() for arm in arms]
+    turns = [arm.messages() for arm in arms]
     forward = True
     with progress(arms[0].expected) as advance:
         left = list(range(len(arms)))
@@ -209,16 +223,24 @@ def _measure(arms: list[Any], seed: int) -> None:
                 sequence.reverse()  # ABBA: each order is followed by its mirror image
             forward = not forward
             for index in [i for i in sequence if i in left]:
-                if next(turns[index], None) is None:
+                if not next(turns[index], False):
                     left.remove(index)
                 elif index == 0:
                     advance()
 
 
 def _print(paths: list[Path], target: Any) -> bool:
-    """Report and verdict; False when the files of the report could not be written."""
-    from stt import report, results
+    """Report and verdict; False when the files of the report could not be written.
 
+    Raises:
+        ResultsError: nothing was measured just now, whatever earlier sessions hold.
+    """
+    from stt import gate, report, results
+
+    if not gate.last_session(results.load(paths[0])[0]):
+        raise ResultsError(
+            "No utterance was measured: the source gave no text. Earlier sessions are unchanged."
+        )
     files: list[Path] = []
     try:
         files = report.write(paths, paths[0])

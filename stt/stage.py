@@ -142,9 +142,12 @@ class Stage:
         if not self._fresh:
             try:
                 self._reload()
-            except SttError as error:
-                self._broken = str(error)
-                log.error("the %s engine hung and could not be loaded again: %s", self.name, error)
+            except Exception as error:  # the run goes on: `check` fails each job from now on
+                known = isinstance(error, SttError)
+                self._broken = str(error) if known else f"{type(error).__name__}: {error}"
+                log.error(
+                    "the %s engine hung and could not be loaded again: %s", self.name, self._broken
+                )
         while not self.abandoned:
             item = self._items.get()
             if self.abandoned:  # by the end of the run; otherwise only at work, never here

@@ -49,6 +49,7 @@ class Stream:
         self._slots = threading.Semaphore(pipeline.settings.in_flight)
         self._idle = threading.Condition()
         self._jobs: dict[int, Job] = {}
+        self._yielded: Job | None = None  # the caller has it, and nothing is left to say of it
         self._stopping = False
         self._error: BaseException | None = None
         self._done: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -72,6 +73,7 @@ class Stream:
                 continue
             if job is None:
                 break
+            self._yielded = job
             yield job.utterance()
             self._release(job)
         if self._error is not None:
@@ -87,7 +89,7 @@ class Stream:
             stage.put(None)
 
     def cancelled(self) -> list[Utterance]:
-        left = list(self._jobs.values())
+        left = [job for job in self._jobs.values() if job is not self._yielded]
         self._jobs.clear()
         for job in left:
             job.end(Status.cancelled, "the run was stopped")
@@ -227,7 +229,7 @@ class Stream:
                 )
             elif fault:
                 job.end(Status.degenerate, fault)
-            elif not job.chunks:
+            elif not any(count for _, count in job.chunks):
                 job.end(Status.failed, "the synthesizer made no audio")
             elif self._pipeline.fallback:
                 job.end(Status.fallback, self._pipeline.fallback)
