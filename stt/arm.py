@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
-from stt import environment, results
+from stt import environment, results, stored
 from stt.config import build
 from stt.device import device_of_voice, require
 from stt.errors import ConfigError
@@ -74,6 +74,11 @@ class Arm:
         )
         arm.expected = None
         arm.corpus_sha256 = None
+        if cfg.resume and not isinstance(arm.source, Corpus):
+            raise ConfigError(
+                f"resume=true goes on with a corpus; source={chosen['source']} says something else each time. "
+                "Leave resume out: earlier sessions are kept."
+            )
         if isinstance(arm.source, Corpus):
             arm._order = [line.id for line in arm.source.lines()]
             lines, limit = len(arm._order), cfg.measure.limit
@@ -202,8 +207,8 @@ class Arm:
 
     def _record(self, utterance: Utterance, pass_: int, phase: str) -> None:
         assert self._run is not None
-        stored = results.record(utterance, session=self._run.session, pass_=pass_, phase=phase)
-        self._run.append(stored)
+        session = self._run.session
+        self._run.append(stored.record(utterance, session=session, pass_=pass_, phase=phase))
 
     @property
     def exit_status(self) -> int:
@@ -217,10 +222,10 @@ class Arm:
             reasons = [] if self._complete else ["the session did not finish"]
             # From the disk: a resumed session also holds what was measured before it broke off.
             session = self._run.measured()
-            self._statuses = {str(stored["status"]) for stored in session}
-            ok = [stored for stored in session if stored["status"] == Status.ok]
-            totals = [stored["chunks"][-1][0] / 1e6 for stored in ok]
-            if steady(totals, [float(len(stored["source"].split())) for stored in ok]) is False:
+            self._statuses = {str(record["status"]) for record in session}
+            ok = [record for record in session if record["status"] == Status.ok]
+            totals = [record["chunks"][-1][0] / 1e6 for record in ok]
+            if steady(totals, [float(len(record["source"].split())) for record in ok]) is False:
                 self._load["steady"] = False
                 reasons.append("latency drifted during the run")
             effective = self.pipeline.effective()

@@ -45,7 +45,8 @@ def reader_may_go() -> Iterator[None]:
     """`| head -1`: when nobody reads standard output any more, the rest is dropped without a word."""
     try:
         yield
-        sys.stdout.flush()
+        if sys.stdout:  # None when it was closed from the start
+            sys.stdout.flush()
     except BrokenPipeError:
         drop_output()
 
@@ -58,7 +59,7 @@ def drop_output() -> None:
 def leave(status: int) -> None:
     """End the process, also while an engine hangs on a thread that the interpreter would wait for."""
     if threading.active_count() > 1:  # executors are joined at exit, daemons or not
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
         os._exit(status)
     sys.exit(status)

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from stt import jsonl
-from stt.comparison import MIN_N, Ratio, by_sentence, paired
+from stt.comparison import MIN_N, Ratio, by_sentence, more_work, paired
 from stt.environment import reader_may_go
 from stt.errors import ResultsError
 from stt.messages import Status
-from stt.metrics import METRICS, imbalance, metrics, samples
+from stt.metrics import METRICS, imbalance, samples
 from stt.results import Run, load
-from stt.statistics import Outcome, Verdict, binomial_cdf, verdict
+from stt.statistics import Outcome, Verdict, verdict
 
 PASS, TOO_SLOW, CANNOT_JUDGE = 0, 1, 2
 EFFECT = 0.05
@@ -194,43 +194,6 @@ def noise_floor(run: Run, metric: str) -> float:
     return ratio.floor if ratio else 0.0
 
 
-def more_work(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[str]:
-    """Work that grew although source and translation are the same: no clock, so no flakes.
-
-    Tokens, calls (clauses), samples, the first chunk; and underruns of the virtual player, where
-    sentences that got worse clearly outnumber those that got better (sign test, 5 %).
-    """
-    was = {r["id"]: r for r in reversed(old) if r["status"] == Status.ok}
-    is_ = {r["id"]: r for r in reversed(new) if r["status"] == Status.ok}
-    pairs = [
-        (was[name], now)
-        for name, now in is_.items()
-        if name in was and now["translation"] == was[name]["translation"]
-    ]
-    sums = [Counter(_work(a)) for a, _ in pairs], [Counter(_work(b)) for _, b in pairs]
-    before, after = (sum(counts, Counter()) for counts in sums)
-    grown = [
-        f"{name} {before[name]} -> {after[name]} in {len(pairs)} sentences with the same texts"
-        for name in after
-        if after[name] > before[name]
-    ]
-    changes = [metrics(b)["underruns"] - metrics(a)["underruns"] for a, b in pairs]
-    worse, better = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
-    if worse and binomial_cdf(better, worse + better, 0.5) <= 0.05:
-        grown.append(f"speech breaks more often in {worse} sentences, less often in {better}")
-    return grown
-
-
-def _work(stored: dict[str, Any]) -> dict[str, int]:
-    counts = [count for _, count in stored["chunks"]]
-    work = {name: stored[name] for name in ("source_tokens", "target_tokens", "clauses")}
-    return {
-        **work,
-        "samples": sum(counts),
-        "samples of the first chunk": counts[0] if counts else 0,
-    }
-
-
 def _slower(ratio: Ratio, floor: float) -> bool:
     return ratio.low > 1 and ratio.ratio - 1 > max(EFFECT, floor)
 
@@ -275,8 +238,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = judge(_one(asked.run), base, allow_other_machine=asked.allow_other_machine)
     except ResultsError as error:
         found = Judgement(doubts=[str(error)])
-    with reader_may_go():
-        _print(found, asked.run, asked.json)
+    try:
+        with reader_may_go():
+            _print(found, asked.run, asked.json)
+    except OSError as error:  # 1 would say "too slow"
+        print(f"stt.gate: the judgement cannot be written ({error.strerror})", file=sys.stderr)
+        return 2
     return found.exit_status
 
 

@@ -13,6 +13,7 @@ from typing import Any
 _log = logging.getLogger(__name__)
 _REMEMBERED = 16
 """Messages that may still be repeated in full after they were streamed."""
+_SSE_FIELDS = ("event:", "id:", "retry:", ":")
 _ENDED = re.compile(r"(?:[^\s\d.]\.|[!?:\u2026。！？])[\"'”’»)\]*_`]*\s*\Z")
 
 Piece = tuple[str, str, bool]
@@ -85,7 +86,7 @@ class Speech:
             self.skip("bytes that are not UTF-8")
             text = line.decode("utf-8-sig", "replace")
         text = text.strip().removeprefix("data:").lstrip()  # server-sent events
-        if not text or text == "[DONE]":
+        if not text or text == "[DONE]" or text.startswith(_SSE_FIELDS):
             return
         try:
             value = json.loads(text)
@@ -167,7 +168,8 @@ class Speech:
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             self.skip("a field of the wrong type")
             return
-        for choice in choices[:1]:
+        # Of several answers side by side (n > 1) the first is spoken.
+        for choice in [choice for choice in choices if choice.get("index", 0) == 0][:1]:
             if "message" in choice:
                 message = {"id": value.get("id"), "stop_reason": choice.get("finish_reason")}
                 yield from self._whole(message | self._dict(choice, "message"))

@@ -10,6 +10,9 @@ from itertools import count
 from stt.messages import Delta, Sentence
 from stt.segment import Segment, Segmenter
 
+_REMEMBERED = 64
+"""Messages whose sentences are numbered on when they go on."""
+
 
 def sentences(deltas: Iterable[Delta], segmenter: Segmenter) -> Iterator[Sentence | None]:
     """Yield each sentence as soon as nothing can change it, and None where a message ended.
@@ -26,27 +29,31 @@ def sentences(deltas: Iterable[Delta], segmenter: Segmenter) -> Iterator[Sentenc
 
 def _sentences(deltas: Iterable[Delta], segmenter: Segmenter) -> Iterator[Sentence | None]:
     message: _Message | None = None
+    ended: dict[str, int] = {}  # of recent messages: one that seemed to be over may go on
     for delta in deltas:
         if message is not None and delta.id != message.delta.id:
             yield from message.finish()
             message = None
         if message is None:
-            message = _Message(segmenter, delta)
+            message = _Message(segmenter, delta, ended.pop(delta.id, 0))
         yield from message.push(delta)
         if delta.final:
             yield None
+            ended[delta.id] = message.count
+            if len(ended) > _REMEMBERED:
+                del ended[next(iter(ended))]
             message = None
     if message is not None:
         yield from message.finish()
 
 
 class _Message:
-    def __init__(self, segmenter: Segmenter, delta: Delta) -> None:
+    def __init__(self, segmenter: Segmenter, delta: Delta, count: int) -> None:
         self.delta = delta
         self._segmenter = replace(segmenter)
         self._arrivals: deque[tuple[int, int]] = deque()
         self._pushed = 0
-        self._count = 0
+        self.count = count
 
     def push(self, delta: Delta) -> Iterator[Sentence]:
         self.delta = delta
@@ -63,10 +70,10 @@ class _Message:
         # The clock of a sentence starts with the delta that brought its last character.
         while self._arrivals[0][0] < segment.end:
             self._arrivals.popleft()
-        self._count += 1
+        self.count += 1
         name = self.delta.id
-        if name and self._count > 1:
-            name = f"{name}.{self._count}"
+        if name and self.count > 1:
+            name = f"{name}.{self.count}"
         return Sentence(
             name, segment.text, self._arrivals[0][1], self.delta.reference, self.delta.bucket
         )

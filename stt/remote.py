@@ -31,13 +31,18 @@ class RemoteArm:
         self._calls, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, cfg, chosen, folder))
         # What is ignored here is ignored there from the first moment on: this process says when to stop.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._process.start()
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         theirs.close()
-        self.expected: int | None = self._ask("prepare")
+        try:
+            self.expected: int | None = self._ask("prepare")
+        except SttError:
+            self.finish()
+            raise
 
     def load(self) -> None:
         """As `Arm.load`, with its errors."""
@@ -64,7 +69,7 @@ class RemoteArm:
             pass  # it ended already
         self._process.join(FAREWELL_S)
         if self._process.is_alive():
-            self._process.terminate()
+            self._process.kill()
             self._process.join()
 
     @property
@@ -98,13 +103,13 @@ def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) ->
             answer: Any = None
             try:
                 if call == "prepare":
-                    arm = Arm.prepare(cfg, chosen, folder)
-                    if not arm.source.closed_loop:
+                    prepared = Arm.prepare(cfg, chosen, folder)
+                    if not prepared.source.closed_loop:
                         raise ConfigError(
                             f"source={chosen['source']} goes on while another arm speaks, so measure.against "
                             "would time both at once. Compare with source=corpus_closed."
                         )
-                    turns, answer = arm.messages(), arm.expected
+                    arm, turns, answer = prepared, prepared.messages(), prepared.expected
                 elif call == "speak":
                     assert turns is not None
                     answer = next(turns, turns) is not turns

@@ -289,7 +289,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         written = write(found, out, asked.baseline)
         with reader_may_go():
             print(*written, (out / "report.md").read_text(encoding="utf-8"), sep="\n")
-    except SttError as error:
+    except (SttError, OSError) as error:
         print(f"stt.report: {error}", file=sys.stderr)
         return 2
     return 0

@@ -14,56 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from stt import jsonl
+from stt import jsonl, stored
 from stt.errors import ResultsError
-from stt.messages import Status, Utterance
+from stt.messages import Status
+from stt.stored import HEADER, RECORDS, SCHEMA
 from stt.table import table
-from stt.timeline import MARKS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1
-HEADER = "run.json"
-RECORDS = "records.jsonl"
-
 _UNFINISHED = {"ok": False, "reasons": ["the session did not finish"]}  # until `finish` says more
-
-
-def record(utterance: Utterance, *, session: int, pass_: int, phase: str) -> dict[str, Any]:
-    """The stored form of an utterance; times in integer ns relative to `arrived`.
-
-    Args:
-        phase: "measure", "warmup" or "cold".
-    """
-    sentence = utterance.sentence
-    arrived_ns = utterance.marks_ns["arrived"]
-    samples = sum(count for _, count in utterance.chunks)
-    reached = [name for name in MARKS if name in utterance.marks_ns]
-    stored = {
-        "schema": SCHEMA,
-        "session": session,
-        "pass": pass_,
-        "phase": phase,
-        "id": sentence.id,
-        "bucket": sentence.bucket,
-        "status": str(utterance.status),
-        "source": sentence.text,
-        "translation": utterance.translation,
-        "reference": sentence.reference,
-        "source_tokens": utterance.source_tokens,
-        "target_tokens": utterance.target_tokens,
-        "clauses": utterance.clauses,
-        "marks_ns": {name: int(utterance.marks_ns[name] - arrived_ns) for name in reached},
-        "chunks": [[int(at_ns - arrived_ns), int(count)] for at_ns, count in utterance.chunks],
-        "sample_rate": utterance.sample_rate,
-        "audio_s": samples / utterance.sample_rate if utterance.sample_rate else 0.0,
-        "leading_silence_s": utterance.leading_silence_s,
-        "error": utterance.error,
-    }
-    if utterance.facts:
-        stored["facts"] = utterance.facts
-    return stored
 
 
 class RunFolder:
@@ -109,7 +69,7 @@ class RunFolder:
         return folder
 
     def _begin(self, header: dict[str, Any], *, resume: bool) -> None:
-        held = _header(self.path) if (self.path / HEADER).exists() else {}
+        held = stored.header(self.path) if (self.path / HEADER).exists() else {}
         if not held and (self.path / RECORDS).stat().st_size:
             raise ResultsError(
                 f"{self.path} holds records but no {HEADER}. Restore that, or choose another "
@@ -137,7 +97,7 @@ class RunFolder:
             sessions.append(entry)
         self.session = entry["session"]
         ended = [r for r in self.measured() if r["status"] != Status.cancelled]
-        self.done = {(stored["pass"], stored["id"]) for stored in ended}
+        self.done = {(r["pass"], r["id"]) for r in ended}
         entry.update(ended=None, valid=dict(_UNFINISHED))
         state = {"load": entry["load"], "valid": entry["valid"], "sessions": sessions}
         self.header = {"schema": SCHEMA, **held, **header, **state}
@@ -145,17 +105,17 @@ class RunFolder:
 
     def measured(self) -> list[dict[str, Any]]:
         """Measured records of this session, also from before it was resumed."""
-        records, _ = _records(self.path)
+        records, _ = stored.records(self.path)
         return [r for r in records if r["session"] == self.session and r["phase"] == "measure"]
 
-    def append(self, stored: dict[str, Any]) -> None:
+    def append(self, record: dict[str, Any]) -> None:
         """Write one record, whole or not at all; it survives the end of this process.
 
         Raises:
             ResultsError: the disk is full or refuses; earlier records are safe.
         """
         try:
-            self._lines.append(stored)
+            self._lines.append(record)
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
@@ -165,7 +125,7 @@ class RunFolder:
         Raises:
             ResultsError: `run.json` cannot be written; the old one and all records are safe.
         """
-        counts = Counter(stored["status"] for stored in self.measured())
+        counts = Counter(r["status"] for r in self.measured())
         self.header["sessions"][-1].update(facts, ended=_now(), counts=dict(counts))
         self.header.update(facts)
         try:
@@ -209,8 +169,8 @@ def load(paths: Path | str | Iterable[Path | str]) -> list[Run]:
             raise ResultsError(f"{path} holds no run. Name a folder written by python -m stt.run.")
         for folder in folders:
             if folder.resolve() not in found:
-                records, corrupt = _records(folder)
-                found[folder.resolve()] = Run(folder, _header(folder), records, corrupt)
+                records, corrupt = stored.records(folder)
+                found[folder.resolve()] = Run(folder, stored.header(folder), records, corrupt)
     return list(found.values())
 
 
@@ -241,50 +201,13 @@ def _folders(path: Path) -> Iterator[Path]:
     if not path.exists():
         raise ResultsError(f"{path} does not exist. Name a run folder, or one that contains runs.")
     own = path if path.name == RECORDS else path / RECORDS
-    # A run is itself, whatever lies inside its folder.
-    for file in [own] if own.is_file() else sorted(path.rglob(RECORDS)):
-        if file.stat().st_size or (file.parent / HEADER).exists():  # else: never began
-            yield file.parent
-
-
-def _header(folder: Path) -> dict[str, Any]:
-    path = folder / HEADER
     try:
-        header = jsonl.parse(path.read_bytes())
+        # A run is itself, whatever lies inside its folder.
+        for file in [own] if own.is_file() else sorted(path.rglob(RECORDS)):
+            if file.stat().st_size or (file.parent / HEADER).exists():  # else: never began
+                yield file.parent
     except OSError as error:
-        raise ResultsError(f"{path} cannot be read ({error.strerror}). Restore it.") from error
-    if header is None:
-        raise ResultsError(f"{path} is damaged. Restore it, or leave this folder out.")
-    _require_schema(header, path)
-    return header
-
-
-def _records(folder: Path) -> tuple[list[dict[str, Any]], int]:
-    """Records in order, and the number of unreadable lines before the last."""
-    try:
-        records, corrupt = jsonl.read(folder / RECORDS)
-    except OSError as error:
-        raise ResultsError(f"{folder / RECORDS} cannot be read ({error.strerror}).") from error
-    for stored in records:
-        _require_schema(stored, folder / RECORDS)
-    names = [(r["phase"], r["session"], r["pass"], r["id"]) for r in records]
-    cancelled = [stored["status"] == Status.cancelled for stored in records]
-    ended = {name for name, void in zip(names, cancelled, strict=True) if not void}
-    last = {name: i for i, name in enumerate(names)}
-    kept = [
-        stored
-        for i, stored in enumerate(records)
-        if not cancelled[i] or (names[i] not in ended and last[names[i]] == i)
-    ]
-    return kept, corrupt
-
-
-def _require_schema(stored: dict[str, Any], path: Path) -> None:
-    if stored.get("schema") != SCHEMA:
-        raise ResultsError(
-            f"{path} has schema {stored.get('schema')}; this version reads schema {SCHEMA}. "
-            "Read it with the version that wrote it (environment.commit in run.json)."
-        )
+        raise ResultsError(f"{path} cannot be read ({error.strerror}).") from error
 
 
 def _now() -> str:

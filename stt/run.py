@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,16 @@ from stt import environment
 from stt.errors import ConfigError, ResultsError, SttError
 
 INTERRUPTED = 130
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what Ctrl-C does, and nobody else has heard of it."""
+
+
+def _terminated(*_: object) -> None:
+    raise Terminated
+
+
 log = logging.getLogger("stt")
 
 
@@ -27,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr
     )
     environment.settle()
+    signal.signal(signal.SIGTERM, _terminated)
     from stt.config import check_choices, config_dir, refused, register
 
     try:
@@ -45,11 +57,11 @@ def main(argv: list[str] | None = None) -> int:
     begun = False
     codes: list[int] = []
     sweep: list[tuple[Path, list[str]]] = []
-    seed = 0
+    seed, live = 0, False
 
     def task(cfg: Any) -> None:
-        nonlocal begun, seed
-        begun = True
+        nonlocal begun, seed, live
+        begun, live = True, cfg.source._target_ == "stt.stdin.Stdin"
         seed = int(cfg.measure.seed)
         codes.append(_job(cfg, sweep))
 
@@ -59,6 +71,12 @@ def main(argv: list[str] | None = None) -> int:
     sys.argv = [sys.argv[0], *arguments]
     try:
         decorate(task)()
+        if len(sweep) > 1 and live:
+            print(
+                "stt: standard input can be read once only, so that it cannot be swept over. Choose another source.",
+                file=sys.stderr,
+            )
+            return 2
         codes += _sweep(sweep, seed)
     except (HydraException, OmegaConfBaseException) as error:
         print(f"stt: {refused(error)}", file=sys.stderr)
@@ -81,6 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         for folder, _ in sweep:
             _leave(folder)
+            (folder.parent / "multirun.yaml").unlink(missing_ok=True)  # Hydra's; nothing reads it
     if len(sweep) > 1:
         try:
             _print_comparison([folder for folder, _ in sweep])
@@ -111,6 +130,7 @@ def _job(cfg: Any, sweep: list[tuple[Path, list[str]]]) -> int:
         return 2
     except KeyboardInterrupt:
         print("stt: stopped; what was finished is recorded", file=sys.stderr)
+        _leave(folder)
         return INTERRUPTED
 
 
@@ -126,8 +146,10 @@ def _sweep(sweep: list[tuple[Path, list[str]]], seed: int) -> list[int]:
         with subprocess.Popen([sys.executable, "-m", "stt.run", *arguments]) as job:
             try:
                 code = job.wait()
-            except KeyboardInterrupt:
-                job.wait()  # Ctrl-C reached it, too: it records what it has and ends
+            except KeyboardInterrupt as stop:
+                if isinstance(stop, Terminated):  # Ctrl-C reached the job, too
+                    job.terminate()
+                job.wait()  # it records what it has
                 raise
         if code < 0:
             print(f"stt: signal {-code} ended {arguments[-1]}; what it finished is recorded", file=sys.stderr)  # fmt: skip
@@ -259,9 +281,9 @@ def _print(paths: list[Path], target: Any) -> bool:
 
 
 def _print_comparison(paths: list[Path]) -> None:
-    from stt import report, results
+    from stt import report, results, stored
 
-    there = [path for path in paths if (path / results.RECORDS).exists()]
+    there = [path for path in paths if (path / stored.RECORDS).exists()]
     if not there:
         return
     frame = results.read(there)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stt.audio import open_wav, pcm16, resample
+from stt.errors import ConfigError
 from stt.messages import AudioChunk
 
 
@@ -55,12 +56,21 @@ class Wav(Sink):
     path: str | None
 
     def open(self, folder: Path) -> None:
-        """Make the folder; a run.wav of an earlier session is kept and the new one is numbered."""
+        """Make the folder; a run.wav of an earlier session is kept and the new one is numbered.
+
+        Raises:
+            ConfigError: it cannot be made.
+        """
         self._folder = Path(self.path) if self.path else folder / "audio"
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._run: wave.Wave_write | None = None
         self._one: wave.Wave_write | None = None
         self._rate = 0
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{self._folder} cannot be made ({error.strerror}). Choose another sink.path."
+            ) from error
 
     def write(self, utterance_id: str, chunk: AudioChunk) -> None:
         """Append to the utterance's file and to run.wav (resampled there if its rate differs)."""

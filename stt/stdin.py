@@ -26,6 +26,8 @@ _READ_BYTES = 1 << 16
 _AHEAD = 1024
 """Reads that may wait for the pipeline; beyond, the writer waits, and the clock with it."""
 _BLANK = re.compile(rb"(?:\xef(?:\xbb\xbf?)?)?\s*")
+_EVENTS = re.compile(rb"\s*(?:event: *[\w.]+\r?\n|data: *\{)")
+"""How server-sent events begin."""
 _UNPRINTABLE = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\ufffd]")
 
 Chunk = tuple[bytes, int]
@@ -45,7 +47,7 @@ class Stdin(Source):
     """Standard input to its end: plain text, or a language model's JSON lines.
 
     Attributes:
-        format: auto, text or jsonl; auto takes text that begins with `{` for JSON lines.
+        format: auto, text or jsonl; auto takes what begins with `{`, or as server-sent events do, for JSON lines.
         stream: a binary file to read instead.
     """
 
@@ -73,7 +75,8 @@ class Stdin(Source):
         first = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
         if head:
             chunks = itertools.chain([(head, head_ns)], chunks)
-        if self.format == Format.jsonl or (self.format == Format.auto and first == b"{"):
+        json = first == b"{" or _EVENTS.match(head.removeprefix(codecs.BOM_UTF8))
+        if self.format == Format.jsonl or (self.format == Format.auto and json):
             yield from self._json(chunks)
         else:
             yield from self._text(chunks, typed=stream.isatty())

@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+import wave
 
 import pytest
 
-from stt import jsonl, results
+from stt import jsonl, results, stored
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 CLOSED = ["translator.delay_ms=200"]
@@ -36,7 +37,7 @@ def start():
         if process.stdin:
             process.stdin.write("".join(line() for _ in range(3)))
             process.stdin.flush()
-        records = folder / results.RECORDS
+        records = folder / stored.RECORDS
         deadline = time.monotonic() + 60
         while not (records.exists() and records.read_bytes().count(b"\n") >= 3):
             assert time.monotonic() < deadline
@@ -112,6 +113,28 @@ def test_ctrl_c_ends_every_process_of_several(start, tmp_path, arguments):
     frame = results.read(tmp_path)
     assert (frame["status"] == "ok").sum() >= 3
     assert not frame["valid"].any()
-    for file in tmp_path.rglob(results.RECORDS):
+    assert not frame.duplicated(["run", "id"]).any(), "recorded once, as ok or as cancelled"
+    for file in tmp_path.rglob(stored.RECORDS):
         jsonl.Appender(file).close()  # refused while a process is left that writes there
-        assert json.loads((file.parent / results.HEADER).read_bytes())["sessions"][0]["ended"]
+        assert json.loads((file.parent / stored.HEADER).read_bytes())["sessions"][0]["ended"]
+
+
+def test_sigterm_is_ctrl_c_and_leaves_playable_audio(start, tmp_path):
+    process = start(tmp_path / "r", "source=stdin", "sink=wav", stdin=subprocess.PIPE)
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert results.read(tmp_path / "r")["status"].tolist() == ["ok"] * 3
+    lengths = {}
+    for path in (tmp_path / "r" / "audio").glob("*.wav"):
+        with wave.open(str(path)) as file:
+            lengths[path.stem] = file.getnframes()
+    assert lengths.pop("run") == sum(lengths.values()) > 0
+
+
+def test_sigterm_to_a_sweep_ends_the_run_in_progress(start, tmp_path):
+    process = start(tmp_path / "r", *SWEEP, f"hydra.sweep.dir={tmp_path}", "measure.limit=100")
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    jsonl.Appender(tmp_path / "r" / stored.RECORDS).close()  # nobody writes there any more

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from stt import jsonl, results
+from stt import jsonl, stored
 from stt.metrics import metrics
 
 QUICK = ["translator=echo", "tts=tone", "measure.warmup_max=0"]
@@ -21,7 +21,7 @@ def test_a_message_of_two_sentences_is_completed_on_resume(stt_run, tmp_path):
     corpus.write_text("One is said. Two is not.\nThree comes later.\n", encoding="utf-8")
     arguments = [*QUICK, f"source.path={corpus}", f"hydra.run.dir={tmp_path / 'r'}"]
     assert stt_run(*arguments).returncode == 0
-    records = tmp_path / "r" / results.RECORDS
+    records = tmp_path / "r" / stored.RECORDS
     lines = records.read_bytes().splitlines(keepends=True)
     records.write_bytes(lines[0])  # killed after the first sentence
     assert stt_run(*arguments, "resume=true").returncode == 0
@@ -37,7 +37,7 @@ def speak(tmp_path, *arguments, write):
         write(job.stdin)
         job.stdin.close()
         assert job.wait(60) in (0, 1), job.stderr.read()
-    return jsonl.read(tmp_path / "r" / results.RECORDS)[0]
+    return jsonl.read(tmp_path / "r" / stored.RECORDS)[0]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="standard input is watched on POSIX")

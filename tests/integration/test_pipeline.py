@@ -127,3 +127,26 @@ def test_a_run_that_is_broken_off_names_what_was_in_flight():
     left = pipe.cancelled()
     assert "Please hang." in [u.sentence.text for u in left]
     assert {u.status for u in left} == {Status.cancelled}
+
+
+def test_an_engine_that_hung_and_cannot_be_loaded_again_costs_sentences_not_the_run():
+    pipe = pipeline()
+
+    def load(self, device):
+        raise RuntimeError("CUDA out of memory")
+
+    pipe.reload_translator = lambda: load(None, None)
+    ended = speak(pipe, "One.", "Please hang.", "Two.", "Three.")
+    assert [u.status for u in ended] == [Status.ok, Status.timeout, Status.failed, Status.failed]
+    assert "CUDA out of memory" in ended[-1].error
+
+
+def test_a_chunk_without_samples_is_no_speech():
+    class Empty(Beep):
+        def synthesize(self, text):
+            yield AudioChunk(np.zeros(0, np.float32), 24000)
+
+    pipe = pipeline()
+    pipe.synthesizer = Empty(Unit.clause)
+    (utterance,) = speak(pipe, "One.")
+    assert utterance.status is Status.failed

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stt import report, results
+from stt import report, results, stored
 from stt.config import compose
 from stt.embedded import EMBEDDED, sha256
 from stt.statistics import percentile
@@ -50,7 +50,7 @@ def test_links_lead_somewhere():
 
 def tracked_runs():
     """Run folders that came with the checkout; a user's own are not among them."""
-    command = ["git", "-C", str(ROOT), "ls-files", f"results/runs/*/{results.RECORDS}"]
+    command = ["git", "-C", str(ROOT), "ls-files", f"results/runs/*/{stored.RECORDS}"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.SubprocessError):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stt.messages import Sentence, Utterance
 from stt.metrics import METRICS, imbalance, metrics
-from stt.results import record
+from stt.stored import record
 from stt.timeline import LEDGER, MARKS, ledger
 
 spans_ns = st.lists(st.integers(0, 10**12), min_size=5, max_size=5)

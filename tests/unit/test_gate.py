@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from stt import jsonl
-from stt.gate import judge, main, more_work, noise_floor
+from stt.comparison import more_work
+from stt.gate import judge, main, noise_floor
 from stt.messages import Status
 from stt.results import load
 
@@ -466,3 +467,35 @@ def test_the_command_exits_with_its_verdict_and_never_needs_pandas() -> None:
     )
     assert help_text.returncode == 0
     assert "0 pass, 1 too slow, 2 cannot judge" in help_text.stdout
+
+
+def test_an_invalid_session_of_the_baseline_is_no_noise_floor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write(tmp_path / "base", header("k"), slowness=3, seed=1)
+    change_session(base, valid={"ok": False, "reasons": ["the session did not finish"]})
+    write(base, header("k"), seed=2)
+    run = write(tmp_path / "run", header("k2"), slowness=2.5, seed=3)
+    write(run, header("k2"), slowness=2.5, seed=4)
+    assert gate(capsys, run, "--against", base)[0] == 1
+
+
+@pytest.mark.parametrize("line", ['{"schema": 1}', '{"schema": 1, "chunks": null}'])
+def test_a_record_without_its_fields_is_unreadable_not_too_slow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    run = write(tmp_path / "run", header("k"))
+    with (run / "records.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    status, last, _ = gate(capsys, run)
+    assert status == 2
+    assert "unreadable" in last
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_judgement_nobody_gets_is_not_too_slow() -> None:
+    command = [sys.executable, "-m", "stt.gate", str(RUNS / "synthetic-fast")]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from stt.messages import Sentence, Status, Utterance
 from stt.metrics import METRICS, imbalance, metrics, samples
-from stt.results import record
+from stt.stored import record
 
 MS = 1_000_000
 MARKS_MS = {

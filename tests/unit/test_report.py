@@ -301,3 +301,10 @@ def test_all_failed_is_reported_as_failed_not_as_a_crash(tmp_path):
     assert "utterances: 64 failed" in text
     assert cells(text, "total_ms")[1].startswith("failed")
     assert "total_ms: FAIL" in text
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert report.main([str(RUNS / "synthetic-fast"), "--out", "/proc/nope"]) == 2
+    assert "/proc/nope" in capsys.readouterr().err

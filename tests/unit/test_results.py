@@ -20,7 +20,8 @@ import pytest
 from stt.errors import ResultsError
 from stt.messages import Sentence, Status, Utterance
 from stt.metrics import METRICS
-from stt.results import RunFolder, latencies, load, read, record, runs
+from stt.results import RunFolder, latencies, load, read, runs
+from stt.stored import record
 from stt.table import COLUMNS, machine
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -425,3 +426,11 @@ def test_the_fixture_runs_are_what_their_script_makes(tmp_path: Path) -> None:
     assert made == kept
     assert all((tmp_path / p).read_bytes() == (RUNS / p).read_bytes() for p in made)
     assert all("synthetic" in head for head in runs(RUNS))
+
+
+def test_what_was_recorded_as_ended_and_as_cancelled_has_ended(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path, header(), resume=False) as folder:
+        folder.append(stored(id="a"))
+        folder.append(stored(id="a", status="cancelled"))
+        folder.finish(valid={"ok": True, "reasons": []})
+    assert [record["status"] for record in load(tmp_path)[0].records] == ["ok"]

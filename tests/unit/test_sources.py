@@ -14,8 +14,11 @@ from itertools import pairwise
 import pytest
 
 from stt.config import build, compose
+from stt.engine import Unit
 from stt.errors import ConfigError
 from stt.llm import Speech
+from stt.reading import sentences
+from stt.segment import Segmenter
 from stt.sources import CorpusClosed, CorpusOpen, corpus_sha256, read_corpus
 from stt.stdin import Format, Stdin
 
@@ -360,3 +363,41 @@ def test_every_choice_can_be_built_from_its_yaml(source, segment):
     config, _ = compose([f"source={source}", f"segment={segment}"])
     assert build(config.source, f"source={source}").skipped == {}
     assert build(config.segment, f"segment={segment}").push("Hello. ")[0].text == "Hello."
+
+
+def test_a_snapshot_that_grows_after_a_full_stop_is_more_of_the_same_message():
+    lines = [
+        json.dumps(text(value)) for value in ("One moment, please.", "One moment, please. I look.")
+    ]
+    source = Stdin(Format.auto)
+    source.stream = io.BytesIO("\n".join(lines).encode())
+    said = [s for s in sentences(source.deltas(), Segmenter(Unit.sentence, 600, 24)) if s]
+    assert [(s.id, s.text) for s in said] == [("m1", "One moment, please."), ("m1.2", "I look.")]
+
+
+def test_of_several_answers_side_by_side_the_first_is_spoken():
+    def part(index, value):
+        return {"id": "c1", "choices": [{"index": index, "delta": {"content": value}}]}
+
+    parts = [
+        part(0, "The server "),
+        part(1, "Our machine "),
+        part(1, "works."),
+        part(0, "is back."),
+    ]
+    assert spoken(*parts) == "The server is back."
+
+
+@pytest.mark.parametrize("first", ["", "event: message\n"])
+def test_server_sent_events_are_known_by_how_they_begin(first):
+    events = first + 'data: {"choices":[{"delta":{"content":"Hello world."}}]}\n\ndata: [DONE]\n'
+    source = Stdin(Format.auto)
+    source.stream = io.BytesIO(events.encode())
+    assert "".join(delta.text for delta in source.deltas()) == "Hello world."
+    assert not source.skipped
+
+
+def test_text_that_begins_like_a_field_is_text():
+    source = Stdin(Format.auto)
+    source.stream = io.BytesIO(b"data: all of it was lost.\n")
+    assert "".join(delta.text for delta in source.deltas()).strip() == "data: all of it was lost."

@@ -1,0 +1,102 @@
+"""What a run must refuse, and what its exit status and its verdict must be about."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stt import jsonl, results, run, stored
+from stt.arm import Arm
+from stt.config import compose
+
+QUICK = ["translator=echo", "tts=tone", "measure.warmup_max=0"]
+
+
+def test_a_turn_is_a_whole_message(tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("One two. Three four. Five six.\nSeven.\nEight nine. Ten.\n")
+    cfg, chosen = compose([*QUICK, f"source.path={corpus}"])
+    arm = Arm.prepare(cfg, chosen, tmp_path / "r")
+    arm.load()
+    spoken = []
+    for _ in arm.messages():
+        spoken.append(len(stored.records(tmp_path / "r")[0]))
+    arm.finish()
+    assert spoken == [3, 4, 6]
+    assert arm.exit_status == 0
+
+
+@pytest.mark.parametrize("source", ["corpus_open", "stdin"])
+def test_a_source_that_does_not_wait_cannot_take_turns(stt_run, tmp_path, source):
+    done = stt_run(*QUICK, f"source={source}", "measure.against=[baseline]", f"hydra.run.dir={tmp_path / 'r'}")  # fmt: skip
+    assert done.returncode == 2
+    assert f"source={source} goes on while another arm speaks" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["source=stdin", "tts.delay_ms=0.0,5.0", "-m"], "cannot be swept over"),
+        (["source=stdin", "resume=true"], "resume=true goes on with a corpus"),
+        (["measure.limit=1", "sink=wav", "sink.path=/proc/nope"], "Choose another sink.path"),
+    ],
+)
+def test_what_cannot_work_is_said_in_a_sentence(stt_run, tmp_path, arguments, said):
+    done = stt_run(*QUICK, f"hydra.run.dir={tmp_path / 'r'}", f"hydra.sweep.dir={tmp_path}", *arguments)  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "multirun.yaml").exists()
+
+
+def test_a_resumed_session_still_knows_its_failures(stt_run, tmp_path):
+    folder = tmp_path / "r"
+    command = [*QUICK, "measure.limit=3", f"hydra.run.dir={folder}"]
+    assert stt_run(*command).returncode == 0
+    first, *others = (folder / stored.RECORDS).read_text(encoding="utf-8").splitlines()
+    failed = json.dumps(json.loads(first) | {"status": "failed", "error": "a test made it so"})
+    (folder / stored.RECORDS).write_text("\n".join([failed, *others, ""]), encoding="utf-8")
+    done = stt_run(*command, "resume=true")
+    assert done.returncode == 1, "one utterance of the session failed"
+    assert "1 failed" in done.stdout
+    assert results.runs(folder)[0]["sessions"][-1]["counts"] == {"failed": 1, "ok": 2}
+
+
+def test_a_resumed_session_still_knows_that_it_drifted(stt_run, tmp_path):
+    folder = tmp_path / "r"
+    command = [*QUICK, "measure.limit=60", f"hydra.run.dir={folder}"]
+    assert stt_run(*command).returncode == 0
+    records, _ = jsonl.read(folder / stored.RECORDS)
+    for number, record in enumerate(records):  # twice as slow at the end as at the beginning
+        for chunk in record["chunks"]:
+            chunk[0] = int(1e8 * (1 + number / len(records)))
+    lines = [json.dumps(record) for record in records]
+    (folder / stored.RECORDS).write_text("\n".join([*lines, ""]), encoding="utf-8")
+    stt_run(*command, "resume=true")
+    valid = results.runs(folder)[0]["valid"]
+    assert valid == {"ok": False, "reasons": ["latency drifted during the run"]}
+
+
+def test_a_session_without_text_has_no_verdict(tmp_path):
+    command = [sys.executable, "-m", "stt.run", *QUICK, "source=stdin", f"hydra.run.dir={tmp_path / 'r'}"]  # fmt: skip
+    say = {"capture_output": True, "text": True, "check": False, "timeout": 60}
+    assert subprocess.run(command, input="One. Two. Three.\n", **say).returncode == 0
+    done = subprocess.run(command, input="", **say)
+    assert done.returncode == 2
+    assert "No utterance was measured" in done.stderr
+    assert "PASS" not in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_sweep_whose_job_was_killed_did_not_pass(tmp_path, monkeypatch, capsys):
+    dies = tmp_path / "dies"
+    dies.write_text("#!/bin/sh\nkill -9 $$\n")
+    dies.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(dies))
+    assert run._sweep([(Path("r"), ["translator=echo", "hydra.run.dir=r"])], 0) == [1]
+    assert "signal 9 ended hydra.run.dir=r" in capsys.readouterr().err
