@@ -74,11 +74,6 @@ class Arm:
         )
         arm.expected = None
         arm.corpus_sha256 = None
-        if cfg.resume and not isinstance(arm.source, Corpus):
-            raise ConfigError(
-                f"resume=true goes on with a corpus; source={chosen['source']} says something else each time. "
-                "Leave resume out: earlier sessions are kept."
-            )
         if isinstance(arm.source, Corpus):
             arm._order = [line.id for line in arm.source.lines()]
             lines, limit = len(arm._order), cfg.measure.limit
@@ -121,7 +116,9 @@ class Arm:
             "environment": environment.describe(),
             "corpus_sha256": self.corpus_sha256,
         }
-        self._run = results.RunFolder.open(self.folder, header, resume=bool(self.cfg.resume))
+        # What comes live is something else each time, even under the same names: a session of its own.
+        resume = bool(self.cfg.resume) and isinstance(self.source, Corpus)
+        self._run = results.RunFolder.open(self.folder, header, resume=resume)
         self.sink.open(self.folder)
         gc.collect()
         gc.freeze()

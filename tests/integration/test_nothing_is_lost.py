@@ -56,11 +56,11 @@ def test_text_that_waits_for_a_slow_engine_has_arrived_when_it_came(tmp_path):
     assert waited_ms == sorted(waited_ms), "each waited longer than the one before"
 
 
-def test_new_text_of_a_known_name_is_spoken_on_resume(tmp_path):
+def test_live_text_of_a_known_name_is_spoken_in_a_session_of_its_own(tmp_path):
     for text in ("Hello.", "Good bye."):
         line = json.dumps({"content": [{"type": "text", "text": text}]}).encode()
         records = speak(tmp_path, "resume=true", write=lambda pipe, line=line: pipe.write(line))
-    assert [stored["source"] for stored in records] == ["Hello.", "Good bye."]
+    assert [(r["session"], r["source"]) for r in records] == [(1, "Hello."), (2, "Good bye.")]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,6 @@ def test_a_source_that_does_not_wait_cannot_take_turns(stt_run, tmp_path, source
     ("arguments", "said"),
     [
         (["source=stdin", "tts.delay_ms=0.0,5.0", "-m"], "cannot be swept over"),
-        (["source=stdin", "resume=true"], "resume=true goes on with a corpus"),
         (["measure.limit=1", "sink=wav", "sink.path=/proc/nope"], "Choose another sink.path"),
     ],
 )
