@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stt.clean import BREAK, CELL, Blocks, clean
@@ -47,25 +48,30 @@ def test_no_later_character_undoes_a_segment(text, cut, unit, max_chars):
     assert in_pieces(text, [], unit, max_chars)[: len(early)] == early
 
 
-def said_line_by_line(text):
-    """Two lines without anything to say can be one code span that has: `~~~ and <b>` below it."""
-    return "".join(map(clean, text.splitlines()))
+KNOWN = re.compile(r"`[^\w`]*\n[^\w`]*<")
+"""A code span that is a tag on a line below marks only: known to be lost, see the test below."""
 
 
 @given(TEXT, UNITS, LIMITS)
 @settings(max_examples=200)
 def test_what_lies_between_segments_has_nothing_to_say(text, unit, max_chars):
+    assume(not KNOWN.search(text))
     blocks = Blocks()
     readable = blocks.push(text) + blocks.flush()
     assert len(readable) == len(text)
     at = 0
     for segment in in_pieces(text, [], unit, max_chars):
         assert at <= segment.start < segment.end <= len(text)
-        assert not said_line_by_line(readable[at : segment.start])
+        assert not clean(readable[at : segment.start])
         assert segment.text == clean(readable[segment.start : segment.end])
         assert not text[segment.end - 1].isspace()
         at = segment.end
-    assert not said_line_by_line(readable[at:])
+    assert not clean(readable[at:])
+
+
+@pytest.mark.xfail(strict=True, reason="neither line has anything to say, together they do")
+def test_a_code_span_of_marks_and_a_tag_below_them_is_said():
+    assert in_pieces("`~~~\n<b>`", [])
 
 
 @given(st.text(alphabet="abcXYZ019 .,;:!?'\"()\n", max_size=300), UNITS, LIMITS)
