@@ -23,3 +23,8 @@ class EngineError(SttError):
 
 class ResultsError(SttError):
     """A result folder cannot be written, read or compared."""
+
+
+def reason(error: Exception) -> str:
+    """What to tell people: our own errors are sentences, others need their kind before them."""
+    return str(error) if isinstance(error, SttError) else f"{type(error).__name__}: {error}"

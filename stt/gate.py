@@ -20,7 +20,7 @@ from stt.environment import reader_may_go
 from stt.errors import ResultsError
 from stt.messages import Status
 from stt.metrics import METRICS, imbalance, samples
-from stt.results import Run, load
+from stt.results import Run, last_session, load
 from stt.statistics import Outcome, Verdict, verdict
 
 PASS, TOO_SLOW, CANNOT_JUDGE = 0, 1, 2
@@ -94,16 +94,6 @@ def judge(run: Run, base: Run | None = None, *, allow_other_machine: bool = Fals
             if absolute.outcome == Outcome.UNDECIDED
         ]
     return found
-
-
-def last_session(run: Run, back: int = 1) -> list[dict[str, Any]]:
-    """Measured records of the last session (`back=2`: the last valid one before); empty if none."""
-    sessions = run.header.get("sessions", [])
-    known = [s for s in sessions[:-1] if (s.get("valid") or {}).get("ok")] + sessions[-1:]
-    if len(known) < back:
-        return []
-    number = known[-back]["session"]
-    return [r for r in run.records if r["session"] == number and r["phase"] == "measure"]
 
 
 def doubts(run: Run) -> list[str]:

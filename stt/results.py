@@ -179,6 +179,16 @@ def runs(paths: Path | str | Iterable[Path | str]) -> list[dict[str, Any]]:
     return [{**run.header, "path": str(run.path)} for run in load(paths)]
 
 
+def last_session(run: Run, back: int = 1) -> list[dict[str, Any]]:
+    """Measured records of the last session (`back=2`: the last valid one before); empty if none."""
+    sessions = run.header.get("sessions", [])
+    known = [s for s in sessions[:-1] if (s.get("valid") or {}).get("ok")] + sessions[-1:]
+    if len(known) < back:
+        return []
+    number = known[-back]["session"]
+    return [r for r in run.records if r["session"] == number and r["phase"] == "measure"]
+
+
 def read(paths: Path | str | Iterable[Path | str]) -> pd.DataFrame:
     """All records under `paths` as one table, one row a record (columns: `table.COLUMNS`).
 

@@ -257,9 +257,9 @@ def _print(paths: list[Path], target: Any) -> bool:
     Raises:
         ResultsError: nothing was measured just now, whatever earlier sessions hold.
     """
-    from stt import gate, report, results
+    from stt import report, results
 
-    if not gate.last_session(results.load(paths[0])[0]):
+    if not results.last_session(results.load(paths[0])[0]):
         raise ResultsError(
             "No utterance was measured: the source gave no text. Earlier sessions are unchanged."
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stt.audio import Onset
-from stt.errors import EngineUnavailable, SttError
+from stt.errors import EngineUnavailable, reason
 from stt.messages import AudioChunk, Clause, Sentence, Status, Utterance
 from stt.timeline import Clock, Timeline
 
@@ -143,8 +143,7 @@ class Stage:
             try:
                 self._reload()
             except Exception as error:  # the run goes on: `check` fails each job from now on
-                known = isinstance(error, SttError)
-                self._broken = str(error) if known else f"{type(error).__name__}: {error}"
+                self._broken = reason(error)
                 log.error(
                     "the %s engine hung and could not be loaded again: %s", self.name, self._broken
                 )

@@ -26,8 +26,8 @@ _READ_BYTES = 1 << 16
 _AHEAD = 1024
 """Reads that may wait for the pipeline; beyond, the writer waits, and the clock with it."""
 _BLANK = re.compile(rb"(?:\xef(?:\xbb\xbf?)?)?\s*")
-_EVENTS = re.compile(rb"\s*(?:event: *[\w.]+\r?\n|data: *\{)")
-"""How server-sent events begin."""
+_JSON = re.compile(rb"\s*(?:\{|data: *\{|event: *[\w.]+\r?\n)")
+"""How JSON lines begin, and server-sent events that hold some."""
 _UNPRINTABLE = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\ufffd]")
 
 Chunk = tuple[bytes, int]
@@ -72,10 +72,9 @@ class Stdin(Source):
             if not chunk:
                 break
             head = head.strip() + chunk
-        first = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
         if head:
             chunks = itertools.chain([(head, head_ns)], chunks)
-        json = first == b"{" or _EVENTS.match(head.removeprefix(codecs.BOM_UTF8))
+        json = _JSON.match(head.removeprefix(codecs.BOM_UTF8))
         if self.format == Format.jsonl or (self.format == Format.auto and json):
             yield from self._json(chunks)
         else:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from stt.engine import Unit
-from stt.errors import SttError
+from stt.errors import reason
 from stt.messages import Delta, Status, Utterance
 from stt.quality import degeneration
 from stt.reading import sentences
@@ -238,6 +238,5 @@ class Stream:
 
 
 def _why(stage: str, error: Exception) -> str:
-    text = str(error) if isinstance(error, SttError) else f"{type(error).__name__}: {error}"
     log.debug("%s failed", stage, exc_info=error)
-    return f"{stage}: {text}"
+    return f"{stage}: {reason(error)}"
