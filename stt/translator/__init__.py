@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from stt.errors import EngineError
+from stt.translator.plain import plain
 
 LONGEST_TOKEN_CHARS = 16
 """No sentencepiece token of a usual vocabulary stands for more characters."""
 
 
-def tidy(text: str, max_length: int) -> str:
-    """`text` with single spaces, before it is tokenized.
+def tidy(text: str, max_length: int, known: frozenset[str] = frozenset()) -> str:
+    """`text` with single spaces, before it is tokenized; with `known`, in these characters only.
 
     Raises:
-        EngineError: it cannot fit into `max_length` tokens, however they are cut.
+        EngineError: it cannot fit into `max_length` tokens, however they are cut, or no letter
+            of it is known.
     """
-    text = " ".join(text.split())
+    given = text = " ".join(text.split())
+    if known:
+        text = plain(text, known)
+        if any(map(str.isalnum, given)) and not any(map(str.isalnum, text)):
+            raise EngineError(
+                f"The model cannot read {given[:30]!r}: it knows none of these letters. "
+                f"Write English, or choose another translator."
+            )
     if len(text) > max_length * LONGEST_TOKEN_CHARS:
         raise too_long(text, max_length)
     return text

@@ -20,6 +20,7 @@ from stt.messages import Clause
 from stt.translator import tidy, too_long
 from stt.translator.clauses import Clauses, Detokenizer
 from stt.translator.loops import ATTEMPTS, loop, without_loops
+from stt.translator.plain import characters
 
 EMBEDDED = "embedded"
 
@@ -66,6 +67,7 @@ class CTranslate2(Translator):
 
         folder = embedded.EMBEDDED if self.model == EMBEDDED else Path(self.model).expanduser()
         files, known = self._read(folder)
+        self._known = characters(known) if self.model == EMBEDDED else frozenset()
         self._threads = self.threads or device.threads
         before = native_threads()
         # On a thread that ends: OpenMP keeps a team for each thread that ever asked for one,
@@ -157,9 +159,9 @@ class CTranslate2(Translator):
         """Source tokens, language first.
 
         Raises:
-            EngineError: longer than the model can read.
+            EngineError: longer than the model can read, or nothing it can read.
         """
-        text = tidy(text, self.max_length)
+        text = tidy(text, self.max_length, self._known)
         pieces = self._pieces.encode(text, out_type=str)
         if len(pieces) + 2 > self.max_length:
             raise too_long(text, self.max_length)
@@ -246,12 +248,13 @@ class _Growing:
     def feed(self, token: str) -> Iterator[str]:
         """Take the next token; yield the clauses that are now complete, each only once."""
         self._tokens.append(token)
+        # A clause that completes a loop is not handed over: what was, must come again.
+        self.loop = loop(self._tokens, self._source)
         for clause in self.clauses.feed(token):
             self._seen += 1
-            if self._seen > self._handed_over:
+            if self._seen > self._handed_over and not self.loop:
                 self._handed_over, self._given = self._seen, self._tokens.copy()
                 yield clause
-        self.loop = loop(self._tokens, self._source)
 
     def again(self) -> list[str]:
         """Start over; returns the tokens that must come again, since their clauses were handed over."""

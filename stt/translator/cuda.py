@@ -15,6 +15,7 @@ from stt.errors import ConfigError, EngineError, EngineUnavailable, UnsupportedD
 from stt.messages import Clause
 from stt.translator import tidy, too_long
 from stt.translator.clauses import Clauses
+from stt.translator.plain import characters
 
 EMBEDDED = "embedded"
 RANDOM = "random-"
@@ -121,6 +122,8 @@ class NllbCuda(Translator):
         )  # a checkpoint in parts has no one checksum
         self._sha256 = embedded.sha256(checkpoint) if known else None
         self._tokenizer = tokenizer
+        packaged = folder == embedded.EMBEDDED
+        self._known = characters(embedded.vocabulary()) if packaged else frozenset()
         self._language = tokenizer.convert_tokens_to_ids(self.target_language)
         try:
             self._build(folder, shape, name, way)
@@ -257,7 +260,7 @@ class NllbCuda(Translator):
         """Yield clauses as they are decoded; the device runs a few steps ahead of the reader."""
         if self._decoder is None:
             raise EngineError("The translator is closed. Load it again before translating.")
-        text = tidy(text, self.max_length)
+        text = tidy(text, self.max_length, self._known)
         source = self._tokenizer(text, split_special_tokens=True)["input_ids"]
         if len(source) > self._decoder.limit:
             raise too_long(text, self.max_length)

@@ -14,6 +14,7 @@ from stt.errors import EngineError, EngineUnavailable
 from stt.messages import Clause
 from stt.translator import tidy, too_long
 from stt.translator.loops import without_loops
+from stt.translator.plain import characters
 
 EMBEDDED = "embedded"
 
@@ -60,6 +61,7 @@ class Transformers(Translator):
     def __post_init__(self) -> None:
         """No model yet: `load` brings it."""
         self._model: Any = None
+        self._known: frozenset[str] = frozenset()
 
     def load(self, device: Device) -> None:
         """Read the weights; a hub model must have been downloaded before."""
@@ -112,6 +114,7 @@ class Transformers(Translator):
             dtype=dtype,
         )
         self._tokenizer = AutoTokenizer.from_pretrained(folder, src_lang=self.source_language)
+        self._known = characters(embedded.vocabulary())
 
     def _load_downloaded(self, dtype: Any) -> None:
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -155,7 +158,7 @@ class Transformers(Translator):
         """Yield the whole translation as one clause."""
         import torch
 
-        text = tidy(text, self.max_length)
+        text = tidy(text, self.max_length, self._known)
         source = self._tokenizer(text, return_tensors="pt", split_special_tokens=True)
         source_tokens = source["input_ids"].shape[1]
         if source_tokens > self.max_length:

@@ -4,6 +4,8 @@ import os
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from stt.device import Device, native_threads
@@ -187,3 +189,39 @@ def test_threads_that_work_together_never_wait_for_one_cpu():
         assert said(translator.translate(LONG))
     finally:
         translator.close()
+
+
+@pytest.mark.parametrize(
+    ("written", "as_typed"),
+    [
+        ("I can’t open the file.", "I can't open the file."),
+        ("Click “Save” to finish.", 'Click "Save" to finish.'),
+        ("It’s fine – really.", "It's fine - really."),
+        ("The price is $20 per month.", "The price is 20 dollars per month."),
+        ("It raised €3.5 million.", "It raised 3.5 million euros."),
+        ("If a < b, swap them.", "If a is less than b, swap them."),
+        ("The value must be >= 0.", "The value must be at least 0."),
+        ("It is 20 °C outside.", "It is 20 degrees outside."),
+        ("Issue #5 is fixed.", "Issue number 5 is fixed."),
+        ("He lives in Zürich.", "He lives in Zurich."),
+        ("Add ½ cup of milk.", "Add 1/2 cup of milk."),
+    ],
+)
+def test_what_the_model_cannot_spell_is_read_as_it_would_be_said(loaded, written, as_typed):
+    assert loaded._encode(written) == loaded._encode(as_typed)
+
+
+@given(st.text("He said ’“”–—…$€£¥<>=°ü#[]{}~^|&%@+*/×÷é→•½²©§₹łж☃20.", min_size=1, max_size=40))
+@settings(deadline=None)
+def test_no_character_reaches_the_model_that_it_does_not_know(loaded, text):
+    try:
+        tokens = loaded._encode(text)
+    except EngineError as error:
+        assert "knows none of these letters" in str(error)
+        return
+    assert all(loaded._pieces.piece_to_id(token) for token in tokens[1:-1])  # <unk> is 0
+
+
+def test_a_text_in_a_script_the_model_cannot_read_is_refused_not_invented(loaded):
+    with pytest.raises(EngineError, match="Write English"):
+        list(loaded.translate("Привет"))

@@ -41,7 +41,7 @@ def test_every_endless_loop_is_found(before, group):
 
 
 class Scripted:
-    """Stands for CTranslate2: says `tokens` unless it may not, and stops when the callback asks."""
+    """Stands for CTranslate2: says `clauses`, when asked again what it is given and `cured`; stops when the callback asks."""
 
     def __init__(self, clauses, cured):
         self.clauses, self.cured, self.asked = clauses, cured, []
@@ -50,7 +50,8 @@ class Scripted:
         from types import SimpleNamespace
 
         self.asked.append((target_prefix[0], list(suppress_sequences)))
-        tokens = self.cured if len(self.asked) > 1 and self.cured else self.clauses
+        cured = len(self.asked) > 1 and self.cured
+        tokens = [*target_prefix[0][1:], *self.cured] if cured else self.clauses
         said = []
         for number, token in enumerate(["jpn_Jpan", *tokens]):
             said.append(token)
@@ -71,7 +72,7 @@ def translator():
 
 def test_clauses_already_handed_over_are_kept_and_not_said_twice(translator):
     head = ["▁雨", "なら", "、"]
-    engine = Scripted([*head, *200 * ["ス"]], [*head, "家", "に", "いる", "。", "</s>"])
+    engine = Scripted([*head, *200 * ["ス"]], ["家", "に", "いる", "。", "</s>"])
     translator._translator = engine
     clauses = list(translator.translate("If it rains, I stay."))
     assert [clause.text for clause in clauses] == ["雨なら、", "家にいる。"]
@@ -79,6 +80,16 @@ def test_clauses_already_handed_over_are_kept_and_not_said_twice(translator):
     assert clauses[-1].final
     assert not clauses[-1].truncated
     assert engine.asked == [(["jpn_Jpan"], []), (["jpn_Jpan", *head], [["ス", "ス"]])]
+
+
+def test_a_loop_of_clauses_is_left_where_it_was_noticed(translator):
+    engine = translator._translator = Scripted(200 * ["三人", "、"], ["でね", "。", "</s>"])
+    clauses = list(translator.translate("Three of us, three."))
+    assert [clause.text for clause in clauses] == ["三人、", "三人、", "三人、", "でね。"]
+    assert not clauses[-1].truncated
+    given, forbidden = engine.asked[1]
+    assert (given[1:], forbidden) == (3 * ["三人", "、"], [2 * ["三人", "、"]])
+    assert len(engine.asked) == 2
 
 
 def test_a_loop_that_does_not_end_is_cut_off_after_some_attempts(translator):
