@@ -35,7 +35,8 @@ class Blocks:
     changes nothing.
 
     Follows CommonMark 0.31 except that indented code is read as text (in LLM output it is nearly
-    always a nested list), and GFM tables are recognized by a leading `|`.
+    always a nested list), a code block in a list item ends at its closing fence only (its lines
+    are often indented less than they should be), and GFM tables are recognized by a leading `|`.
     """
 
     def __init__(self) -> None:
@@ -93,8 +94,13 @@ class Blocks:
         """Take off the held start of a line what is certain: indentation, markers, its kind."""
         while self._held and self._line is None:
             first = self._held[0]
-            if first in " \t\r" or (first == ">" and self._fence and self._fence_quoted):
+            if first in " \t\r":
                 self._drop(out, 1, " ")
+            elif self._fence and self._fence_quoted and first == ">":
+                self._quoted = True
+                self._drop(out, 1, " ")
+            elif self._fence and self._fence_quoted and not self._quoted:
+                self._fence = ""  # the quote is over, and so is the code block in it
             elif self._fence:
                 if not self._closes(out):
                     return
@@ -178,6 +184,7 @@ _HTML = (
     "a|abbr|b|blockquote|br|code|del|details|div|em|h[1-6]|hr|i|img|ins|kbd|li|mark|ol|p|pre|q|s|small|span|"
     "strong|sub|summary|sup|table|tbody|td|th|thead|tr|u|ul"
 )
+_ATTRIBUTE = r"""\s++[\w:-]++\s*+=\s*+(?:"[^"<>]*+"|'[^'<>]*+'|[^\s"'<>]++)|\s++(?:open|hidden|controls|disabled)\b"""
 _INLINE = re.compile(
     rf"""
     (?P<code>`++(?P<words>[^`]++)`++) | (?P<tick>`++)
@@ -186,7 +193,7 @@ _INLINE = re.compile(
     | (?P<half>\]\((?:https?:|/|\#|\.)[^()\s]*+\)) | (?P<note>\[\^[^\[\]\s]{{1,32}}\])
     | <?(?P<url>(?:https?|ftp)://
         (?P<host>[^\s/?\#<>()\[\]"'`]++)[^\s<>()\[\]"'`]*+(?:\([^\s()]*+\))?)>?
-    | (?P<tag></?(?:{_HTML})(?:\s[^<>]*+)?/?>|<!--.*?-->)
+    | (?P<tag></?(?:{_HTML})(?:{_ATTRIBUTE})*+\s*+/?>|<!--.*?-->)
     | (?P<entity>&(?:\#\d{{1,7}}|\#[xX][0-9a-fA-F]{{1,6}}|[A-Za-z][A-Za-z0-9]{{1,31}});)
     | \\(?P<escaped>[!-/:-@\[-`{{-~])
     | (?P<keep>(?<=[0-9])\*\*?(?=[0-9])|(?<=[A-Za-z])\*(?=[A-Za-z]))

@@ -12,6 +12,9 @@ from stt.audio import open_wav, pcm16, resample
 from stt.errors import ConfigError
 from stt.messages import AudioChunk
 
+LONGEST_FRAMES = 2**30
+"""In one file: the sizes in a WAV header have 32 bits, and many players read them as signed."""
+
 
 class Sink(ABC):
     """Takes audio in the order it is to be heard. Used from one thread."""
@@ -76,6 +79,9 @@ class Wav(Sink):
         """Append to the utterance's file and to run.wav (resampled there if its rate differs)."""
         if self._one is None:
             self._one = open_wav(self._free(_file_name(utterance_id)), chunk.sample_rate)
+        if self._run is not None and self._run.tell() >= LONGEST_FRAMES:
+            full, self._run = self._run, None
+            full.close()
         if self._run is None:
             self._run = open_wav(self._free("run"), chunk.sample_rate)
             self._rate = chunk.sample_rate

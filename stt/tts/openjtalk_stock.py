@@ -60,7 +60,8 @@ class OpenJTalkStock(Synthesizer):
     """Plain pyopenjtalk with its packaged voice.
 
     Attributes:
-        gain: of the voice's 16-bit scale. The voice exceeds full scale at 1.0; at 0.5 it does not.
+        gain: of the voice's 16-bit scale. The voice exceeds full scale at 1.0; at 0.5 only some short
+            words do (ん, 猫、), and are clipped.
     """
 
     unit: Unit

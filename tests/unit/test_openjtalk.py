@@ -84,6 +84,28 @@ def test_long_text_is_cut_after_punctuation_and_nothing_is_lost():
     assert cut[0].endswith("。")
 
 
+@pytest.mark.parametrize("text", ["10,000ユーザー", "はい、そうです", "母集団は1,200,000"])
+def test_a_short_text_is_one_piece_whatever_marks_are_in_it(text):
+    assert list(pieces(text)) == [text]
+
+
+def test_a_long_text_is_not_cut_inside_a_number():
+    text = "あ" * 110 + "3,000,000円でした。" + "い" * 50
+    assert not any(piece.endswith("3,") or piece.endswith("000,") for piece in pieces(text))
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("-5度だった。", "マイナス5度だった。"),
+        ("気温は−5度", "気温はマイナス5度"),
+        ("3-5日", "3-5日"),
+    ],
+)
+def test_a_minus_sign_is_spoken_and_a_range_stays_one(frontend, written, said):
+    assert frontend.labels(written) == frontend.labels(said)
+
+
 def test_labels_are_those_of_the_library(frontend):
     import pyopenjtalk
 

@@ -108,6 +108,11 @@ def test_a_sentence_is_held_back_while_it_may_go_on(start):
         ("Run:\n~~~\n```\n~~~\nDone.", ["Run:", "Done."]),
         ("> ```\n> code.\n> ```\nDone.", ["Done."]),
         ("```\nnever closed. Really", []),
+        (
+            "> Run:\n> ```sh\n> make\n\nThen read. It is\nlong.",
+            ["Run:", "Then read.", "It is long."],
+        ),
+        ("> ```sh\n  > make\n   And on.", ["And on."]),
         ("| Name | Age |\n|:-----|----:|\n| Tom  | 5   |\n", ["Name, Age", "Tom, 5"]),
         ("Use `foo. Bar` now. Yes", ["Use foo. Bar now.", "Yes"]),
         ("A lone ` tick. Then more.", ["A lone tick.", "Then more."]),

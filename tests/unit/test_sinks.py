@@ -8,6 +8,7 @@ from itertools import groupby
 import numpy as np
 import pytest
 
+from stt import sinks
 from stt.messages import AudioChunk
 from stt.sinks import Wav
 
@@ -88,3 +89,15 @@ def test_a_voice_that_changes_its_rate_keeps_its_pace_in_the_file_of_all(tmp_pat
     sink.close()
     assert heard(tmp_path / "audio" / "b.wav")[:2] == (0.3, 48_000)
     assert heard(tmp_path / "audio" / "run.wav") == (0.6, 24_000, [0.25, 0.5])
+
+
+def test_a_run_too_long_for_one_file_goes_on_in_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(sinks, "LONGEST_FRAMES", 4000)
+    sink = Wav(None)
+    sink.open(tmp_path)
+    speak(sink, "a", 0.25)
+    sink.close()
+    audio = tmp_path / "audio"
+    assert heard(audio / "run.wav") == (0.2, 24_000, [0.25])
+    assert heard(audio / "run-2.wav") == (0.1, 24_000, [0.25])
+    assert heard(audio / "a.wav") == (0.3, 24_000, [0.25])
