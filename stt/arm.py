@@ -231,7 +231,7 @@ class Arm:
                     self.pipeline, "translator" if group == "translator" else "synthesizer"
                 )
                 reasons += _mismatches(group, self.config[group], effective[group])
-                effective[group]["network"] = engine.network
+                effective[group] |= {"network": engine.network, "random": engine.random}
             if slip_ns := getattr(self.source, "slip_ns", None):
                 p50, p95 = (percentile([ns / 1e6 for ns in slip_ns], q) for q in (50, 95))
                 self._load["slip_ms"] = {"p50": p50, "p95": p95, "max": max(slip_ns) / 1e6}

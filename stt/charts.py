@@ -222,6 +222,8 @@ def _time_axis(
 
 
 def _limit_line(axes: Axes, target: Target, *, vertical: bool) -> None:
+    if math.isnan(target.limit_ms):  # the runs have different ones
+        return
     draw = axes.axvline if vertical else axes.axhline
     draw(
         target.limit_ms,

@@ -74,6 +74,19 @@ def ask(choice: str, overrides: list[str]) -> tuple[bool, str]:
     return done.returncode == 0, said[-1] if said else f"ended with status {done.returncode}."
 
 
+def _one_each(named: Sequence[str]) -> bool:
+    """Is no group named twice, so that all named choices make one configuration?"""
+    groups = [choice.partition("=")[0] for choice in named]
+    return len(set(groups)) == len(groups)
+
+
+def _fitting(choice: str, overrides: Sequence[str]) -> list[str]:
+    """Those of `overrides` that mean this choice: not the settings of another group that is tried."""
+    own = choice.partition("=")[0]
+    others = tuple(f"{group}." for group in TRIED if group != own)
+    return [o for o in overrides if not o.lstrip("+").startswith(others)]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 0 when the default translator and voice run, 1 when not, 2 for a bad request."""
     parser = argparse.ArgumentParser("python -m stt.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
@@ -87,14 +100,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_choices(asked.overrides)
         named = [o for o in asked.overrides if o.partition("=")[0] in TRIED]
         others = [o for o in asked.overrides if o not in named]
-        defaults = compose(others)[1]
+        defaults = compose([*named, *others] if _one_each(named) else others)[1]
     except SttError as error:
         print(f"stt.doctor: {error}" if not asked.examine else error, file=sys.stderr)
         return 2
     tried = named or [f"{group}={name}" for group in TRIED for name in options(group)]
     width = max(map(len, tried))
     with reader_may_go(), ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
-        answers = pool.map(lambda choice: ask(choice, others), tried)
+        answers = pool.map(lambda choice: ask(choice, _fitting(choice, others)), tried)
         runs = {}
         for choice, (well, said) in zip(tried, answers, strict=True):
             runs[choice] = well

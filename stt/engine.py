@@ -29,11 +29,13 @@ class Engine(ABC):
         extra: pip extra that installs what `load` imports ("" when the base install has it).
         devices: device names the engine can run on.
         network: True when every call leaves this machine.
+        random: True when the same input may give other output (a voice that draws its durations).
     """
 
     extra: ClassVar[str] = ""
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     network: ClassVar[bool] = False
+    random: ClassVar[bool] = False
 
     @abstractmethod
     def load(self, device: Device) -> None:

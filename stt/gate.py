@@ -24,6 +24,8 @@ from stt.results import Run, last_session, load
 from stt.statistics import Outcome, Verdict, verdict
 
 PASS, TOO_SLOW, CANNOT_JUDGE = 0, 1, 2
+PARTS = ("translator", "tts", "segment", "pipeline", "device", "language")
+"""Of the configuration: they decide how much there is to do."""
 EFFECT = 0.05
 """A change below 5 % never fails the gate, however certain it is."""
 
@@ -124,7 +126,7 @@ def doubts(run: Run) -> list[str]:
     if faults:
         name, reasons = next(iter(faults.items()))
         found.append(f"times of {len(faults)} sentences do not add up ({name}: {reasons[0]})")
-    engines = session.get("effective") or run.header.get("effective") or {}
+    engines = _engines(run)
     remote = [k for k, facts in engines.items() if isinstance(facts, dict) and facts.get("network")]
     if remote:
         found.append(f"the {' and '.join(remote)} runs over the network, whose speed is not ours")
@@ -166,8 +168,19 @@ def _compare(
             found.doubts.append(f"{reason}, but not in the session before: run it once more")
         else:
             found.slow.append(reason)
-    same_setup = run.header.get("choices") == base.header.get("choices")
-    (found.slow if same_setup else found.notes).extend(more_work(old, now))
+    same_setup = _setup(run) == _setup(base)
+    drawn = any(_engines(r).get("tts", {}).get("random") for r in (run, base))
+    (found.slow if same_setup else found.notes).extend(more_work(old, now, samples=not drawn))
+
+
+def _setup(run: Run) -> dict[str, Any]:
+    config = run.header.get("config", {})
+    return {part: config.get(part) for part in PARTS} | {"choices": run.header.get("choices")}
+
+
+def _engines(run: Run) -> dict[str, Any]:
+    session = (run.header.get("sessions") or [{}])[-1]
+    return session.get("effective") or run.header.get("effective") or {}
 
 
 def noise_floor(run: Run, metric: str) -> float:

@@ -169,7 +169,7 @@ class Speech:
             self.skip("a field of the wrong type")
             return
         # Of several answers side by side (n > 1) the first is spoken.
-        for choice in [choice for choice in choices if choice.get("index", 0) == 0][:1]:
+        for choice in [choice for choice in choices if (choice.get("index") or 0) == 0][:1]:
             if "message" in choice:
                 message = {"id": value.get("id"), "stop_reason": choice.get("finish_reason")}
                 yield from self._whole(message | self._dict(choice, "message"))

@@ -79,12 +79,12 @@ WIDTH_RATIO = (0.15, 5.0)
 """Usual bounds of target width over source width, in columns (a kanji or kana takes two)."""
 
 
-def degeneration(source: str, translation: str) -> str | None:
+def degeneration(source: str, translation: str, language: str = "jpn_Jpan") -> str | None:
     """Why `translation` cannot be a translation of `source`; None when nothing speaks against it.
 
-    Catches nothing said, loops, a script that is not Japanese, and lengths no translation
-    has. It does not judge meaning, and errs towards None. A source without letters or digits
-    may become anything.
+    Catches nothing said, loops, in Japanese (`language`, NLLB's codes) another script, and lengths
+    no translation has. It does not judge meaning, and errs towards None. A source without letters
+    or digits may become anything.
     """
     if not any(c.isalnum() for c in source):
         return None
@@ -93,7 +93,7 @@ def degeneration(source: str, translation: str) -> str | None:
         return "empty: nothing in it can be spoken"
     if loop := _loop(source, translation):
         return f"repetition: {loop[:20]!r} again and again"
-    if script := _foreign_script(source, letters):
+    if language == "jpn_Jpan" and (script := _foreign_script(source, letters)):
         return f"wrong script: {script}"
     width, source_width = _columns(translation), _columns(source)
     low, high = WIDTH_RATIO

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stt import cells
 from stt.environment import reader_may_go
 from stt.errors import ConfigError, ResultsError, SttError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from stt.comparison import Ratio
 
 MAIN = ("ttfa_ms", "ttfa_audible_ms", "total_ms")
 STAGES = (
@@ -41,77 +40,6 @@ def measured(frame: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _ms(value: float | None) -> str:
-    if value is None:
-        return "n too small"
-    if not math.isfinite(value):
-        return "failed"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _interval(values: Sequence[float], ids: Sequence[str], q: float) -> str:
-    from stt.statistics import bootstrap_percentile, percentile_interval, tail
-
-    n = len(set(ids))
-    point = tail(values, q, n)
-    found = None
-    if point is not None:
-        repeated = n < len(values)
-        found = bootstrap_percentile(values, ids, q) if repeated else percentile_interval(values, q)
-    return _ms(point) + (f" [{_ms(found[0])}, {_ms(found[1])}]" if found else "")
-
-
-def _ratio(ratio: Ratio | None) -> str:
-    if ratio is None:
-        return "n too small"
-    unclear = " ~" if ratio.p >= 0.05 else ""
-    return f"{ratio.ratio:.1f}x [{ratio.low:.1f}, {ratio.high:.1f}]{unclear}"
-
-
-def _median(values: Sequence[float]) -> float:
-    from stt.statistics import percentile
-
-    return percentile(values, 50)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that also reads well as plain text."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        return "| " + " | ".join(padded) + " |"
-
-    return "\n".join(
-        [line(head), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)]
-    )
-
-
-def _quality(rows: pd.DataFrame) -> tuple[float, float] | None:
-    from stt.quality import bleu, chrf
-
-    scored = rows[rows["reference"].notna() & (rows["pass"] == rows["pass"].min())]
-    if scored.empty or (scored["translation"] == scored["source"]).all():  # nothing was translated
-        return None
-    # A corpus line of two sentences is two utterances (s007, s007.2) with one reference.
-    message = scored["id"].str.replace(r"\.\d+$", "", regex=True)
-    said = (
-        scored["translation"].fillna("").groupby([message, scored["reference"]], sort=False).sum()
-    )
-    texts, references = said.tolist(), said.index.get_level_values("reference").tolist()
-    return chrf(texts, references).value, bleu(texts, references).value
-
-
-def _counts(rows: pd.DataFrame) -> str:
-    """Utterances of each run: one number where all have as many."""
-    sizes = [str(len(part)) for _, part in rows.groupby("run", sort=False)]
-    return sizes[0] if len(set(sizes)) == 1 else "/".join(sizes)
-
-
-def _statuses(rows: pd.DataFrame) -> str:
-    return ", ".join(f"{count} {status}" for status, count in Counter(rows["status"]).most_common())
-
-
 def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
     """One run: latency, stages, quality, failures; the verdict is the last lines."""
     from stt.results import latencies
@@ -121,7 +49,12 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
     first = rows.iloc[0]
     n = len(rows)
     limit = f"{target['limit_ms']:g}"
-    lines = [
+    lines = []
+    if first["session"] != first["sessions"]:
+        lines.append(
+            f"Session {first['sessions']} measured nothing; this is session {first['session']}."
+        )
+    lines += [
         f"{first['translator']} + {first['tts']} on {first['device']} ({first['machine']}), "
         f"pipeline {first['pipeline']}, {first['source_name']}, n={n}",
         "",
@@ -129,19 +62,22 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
     table = [
         [
             name,
-            *(_interval(latencies(rows, name), list(rows["id"]), q) for q in (50, 95)),
+            *(cells.interval(latencies(rows, name), list(rows["id"]), q) for q in (50, 95)),
             limit if name in target["metrics"] else "",
         ]
         for name in MAIN
     ]
-    lines += [_table(("metric", "p50 [95 % interval]", "p95 [95 % interval]", "limit"), table), ""]
+    lines += [
+        cells.table(("metric", "p50 [95 % interval]", "p95 [95 % interval]", "limit"), table),
+        "",
+    ]
     ok = rows[rows["status"] == "ok"]
     stages = [[name, f"{ok[name].median():.2f}"] for name in STAGES if ok[name].notna().any()]
-    lines += [_table(("stage (ok only)", "median"), stages), ""]
-    quality = _quality(rows)
+    lines += [cells.table(("stage (ok only)", "median"), stages), ""]
+    quality = cells.quality(rows)
     if quality:
         lines.append(f"quality: chrF {quality[0]:.2f}, BLEU(char) {quality[1]:.2f}")
-    lines.append(f"utterances: {_statuses(rows)}")
+    lines.append(f"utterances: {cells.statuses(rows)}")
     bad = rows[rows["status"] != "ok"]
     lines += [f"  {row.id}: {row.status}: {row.error}" for row in bad.head(10).itertuples()]
     if not bool(rows["valid"].all()):
@@ -155,7 +91,7 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None) -> str:
+def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
     """One line a run; with a baseline (a folder name), how many times sooner on the same sentences.
 
     A difference that the number of comparisons explains as well is marked with ~.
@@ -174,37 +110,57 @@ def comparison(frame: pd.DataFrame, target: dict[str, Any], baseline: str | None
         )
     lines = []
     ratios = {} if baseline is None else sooner(rows, baseline, ("ttfa_audible_ms", "total_ms"))
-    engines = rows.groupby(["translator", "tts", "pipeline"])["run"].nunique()
+    labels = _labels(rows)
     for run, part in rows.groupby("run", sort=False):
-        quality = _quality(part)
-        choices = [str(part.iloc[0][name]) for name in ("translator", "tts", "pipeline")]
-        cells = list(choices)
-        if engines[tuple(choices)] > 1:  # what tells them apart is in their run.json
-            cells[0] += f" ({run})"
+        quality = cells.quality(part)
+        line = [str(part.iloc[0][name]) for name in ("translator", "tts", "pipeline")]
+        if labels[str(run)].endswith(f"({run})"):
+            line[0] += f" ({run})"
         for name in MAIN:
             values = latencies(part, name)
-            cells.append(
-                f"{_ms(_median(values))} / {_interval(values, list(part.id), 95).partition(' [')[0]}"
+            line.append(
+                f"{cells.ms(cells.median(values))} / {cells.interval(values, list(part.id), 95).partition(' [')[0]}"
             )
-        cells.append(f"{quality[0]:.1f} / {quality[1]:.1f}" if quality else "-")
-        cells.append(str(int((part["status"] != "ok").sum())))
+        line.append(f"{quality[0]:.1f} / {quality[1]:.1f}" if quality else "-")
+        line.append(str(int((part["status"] != "ok").sum())))
         own = [ratio for (name, _), ratio in ratios.items() if name == run]
-        cells += ["1", "1"] if run == baseline else [_ratio(ratio) for ratio in own]
-        lines.append(cells)
-    counts = _counts(rows)
+        line += ["1", "1"] if run == baseline else [cells.ratio(ratio) for ratio in own]
+        lines.append(line)
+    counts = cells.counts(rows)
     head = (
         "translator", "voice", "pipeline", "ttfa p50 / p95", "audible p50 / p95", "total p50 / p95",
         "chrF / BLEU", "not ok", "audible sooner", "total sooner",
     )  # fmt: skip
+    note = f"ms; n={counts}"
+    if rows["machine"].nunique() > 1:
+        note += "; measured on different machines: times are not those of the engines alone"
     if baseline is None:
-        return _table(head[:-2], lines) + f"\nms; n={counts}"
-    note = (
-        f"ms; n={counts}; sooner: geometric mean of paired ratios to {baseline}, "
-        "95 % bootstrap interval"
-    )
+        return cells.table(head[:-2], lines) + "\n" + note
+    note += f"; sooner: geometric mean of paired ratios to {baseline}, 95 % bootstrap interval"
     if any(cell.endswith("~") for line in lines for cell in line):
         note += f"; ~: p >= 0.05, Holm's correction for {len(ratios)} comparisons"
-    return _table(head, lines) + "\n" + note
+    return cells.table(head, lines) + "\n" + note
+
+
+def _labels(rows: pd.DataFrame) -> dict[str, str]:
+    """What to call each run: its engines, and its own name where these do not tell it from another."""
+    labels = {
+        str(
+            run
+        ): f"{part.iloc[0]['translator']} + {part.iloc[0]['tts']}, {part.iloc[0]['pipeline']}"
+        for run, part in rows.groupby("run", sort=False)
+    }
+    shared = Counter(labels.values())
+    return {
+        run: f"{label} ({run})" if shared[label] > 1 else label for run, label in labels.items()
+    }
+
+
+def _caption(rows: pd.DataFrame) -> str:
+    machines, texts = (
+        "; ".join(map(str, rows[name].unique())) for name in ("machine", "source_name")
+    )
+    return f"{machines}; n={cells.counts(rows)} utterances; {texts}"
 
 
 def _named(rows: pd.DataFrame, wanted: str) -> str:
@@ -231,14 +187,21 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list
 
     frame = results.read(paths)
     rows = measured(frame)
-    target = results.runs(paths)[0]["config"]["target"]
+    asked = {header["path"]: header["config"]["target"] for header in results.runs(paths)}
+    targets = {
+        str(run): asked[part["path"].iloc[0]] for run, part in rows.groupby("run", sort=False)
+    }
     if baseline is not None:
         baseline = _named(rows, baseline)
     elif rows["run"].nunique() > 1:
         baseline = str(rows["run"].iloc[-1])
     out.mkdir(parents=True, exist_ok=True)
-    parts = [comparison(frame, target, baseline)] if rows["run"].nunique() > 1 else []
-    parts += [summary(part, target) for _, part in rows.groupby("run", sort=False)]
+    labels = _labels(rows)
+    several = len(labels) > 1
+    parts = [comparison(frame, baseline)] if several else []
+    for run, part in rows.groupby("run", sort=False):
+        head = f"## {labels[str(run)]}\n\n" if several else ""
+        parts.append(head + summary(part, targets[str(run)]))
     document = out / "report.md"
     document.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     table = out / "report.csv"
@@ -251,21 +214,18 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list
                 p95 = tail(values, 95, part["id"].nunique())
                 writer.writerow((run, name, len(values), percentile(values, 50), p95))
     written = [document, table]
-    labels = {
-        str(run): f"{p.iloc[0]['translator']} + {p.iloc[0]['tts']}, {p.iloc[0]['pipeline']}"
-        for run, p in rows.groupby("run", sort=False)
-    }
-    caption = (
-        f"{rows['machine'].iloc[0]}; n={_counts(rows)} utterances; {rows['source_name'].iloc[0]}"
+    first, *others = targets.values()
+    limit = (
+        first["limit_ms"] if all(o["limit_ms"] == first["limit_ms"] for o in others) else math.nan
     )
-    typed = Target(**target)
+    typed = Target(**(first | {"limit_ms": limit}))
     for name, draw in (
         ("stage_budget", charts.stage_budget),
         ("distribution", charts.distribution),
         ("length", charts.length),
     ):
         path = out / f"{name}.png"
-        draw(rows, labels, typed, caption).savefig(path)
+        draw(rows, labels, typed, _caption(rows)).savefig(path)
         written.append(path)
     return written
 

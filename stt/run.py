@@ -275,7 +275,7 @@ def _print(paths: list[Path], target: Any) -> bool:
     for path in files:
         print(path)
     if len(paths) > 1:
-        print(report.comparison(results.read(paths), target, paths[-1].name))
+        print(report.comparison(results.read(paths), paths[-1].name))
     print(report.summary(results.read(paths[:1]), target))
     return bool(files)
 
@@ -286,8 +286,7 @@ def _print_comparison(paths: list[Path]) -> None:
     there = [path for path in paths if (path / stored.RECORDS).exists()]
     if not there:
         return
-    frame = results.read(there)
-    print(report.comparison(frame, results.runs(there)[0]["config"]["target"], None))
+    print(report.comparison(results.read(there), None))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,22 @@ MAX_LINE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
 _AHEAD = 1024
 """Reads that may wait for the pipeline; beyond, the writer waits, and the clock with it."""
-_BLANK = re.compile(rb"(?:\xef(?:\xbb\xbf?)?)?\s*")
-_JSON = re.compile(rb"\s*(?:\{|data: *\{|event: *[\w.]+\r?\n)")
+_BOM = rb"(?:\xef\xbb\xbf)?\s*"
+_FIELDS = rb"(?:(?::|id:|retry:|event:)[^\n]*\n\s*)*"
+_JSON = re.compile(_BOM + rb"(?:\{|" + _FIELDS + rb"data: *\{)")
 """How JSON lines begin, and server-sent events that hold some."""
+_PARTS = b"|".join(
+    re.escape(f[:n]) for f in (b"data:", b"id:", b"retry:", b"event:") for n in range(1, len(f))
+)
+_OPEN = re.compile(
+    rb"\xef\xbb?|"
+    + _BOM
+    + _FIELDS
+    + rb"(?:"
+    + _PARTS
+    + rb"|data: *|(?::|id:|retry:|event:)[^\n]*)?"
+)
+"""What may still become either JSON or text."""
 _UNPRINTABLE = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\ufffd]")
 
 Chunk = tuple[bytes, int]
@@ -66,15 +79,18 @@ class Stdin(Source):
         if not stream or stream.closed:
             raise ConfigError("source=stdin, but standard input is closed. Pipe text into it.")
         chunks = self._chunks(stream)
-        head, head_ns = b"", self.clock()
-        while self.format == Format.auto and _BLANK.fullmatch(head):
-            chunk, head_ns = next(chunks, (b"", head_ns))
+        head: list[Chunk] = []
+        begun = b""
+        while self.format == Format.auto and _OPEN.fullmatch(begun) and len(begun) < MAX_LINE_BYTES:
+            chunk, arrived_ns = next(chunks, (b"", 0))
             if not chunk:
                 break
-            head = head.strip() + chunk
-        if head:
-            chunks = itertools.chain([(head, head_ns)], chunks)
-        json = _JSON.match(head.removeprefix(codecs.BOM_UTF8))
+            if not begun.strip():  # blanks may go on for ever
+                head.clear()
+            head.append((chunk, arrived_ns))
+            begun = b"".join(part for part, _ in head)
+        chunks = itertools.chain(head, chunks)
+        json = _JSON.match(begun)
         if self.format == Format.jsonl or (self.format == Format.auto and json):
             yield from self._json(chunks)
         else:

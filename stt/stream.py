@@ -220,8 +220,7 @@ class Stream:
             job.end(Status.failed, _why("sink", error))
         translation = "".join(clause.text for clause in job.clauses)
         if job.status is Status.ok:
-            judged = self._pipeline.translator.translates
-            fault = degeneration(job.sentence.text, translation) if judged else None
+            fault = self._fault(job.sentence.text, translation)
             if any(clause.truncated for clause in job.clauses):
                 job.end(
                     Status.truncated,
@@ -235,6 +234,12 @@ class Stream:
                 job.end(Status.fallback, self._pipeline.fallback)
         job.spoken.set()
         self._done.put(job)
+
+    def _fault(self, source: str, translation: str) -> str | None:
+        translator = self._pipeline.translator
+        if not translator.translates:
+            return None
+        return degeneration(source, translation, getattr(translator, "target_language", "jpn_Jpan"))
 
 
 def _why(stage: str, error: Exception) -> str:

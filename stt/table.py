@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("run", "path", "key", "translator", "tts", "device", "segment", "source_name", "pipeline"),
-    *("machine", "session", "pass", "phase", "id", "bucket", "status"),
+    *("machine", "session", "sessions", "pass", "phase", "id", "bucket", "status"),
     *("source", "translation", "reference", "source_tokens", "target_tokens", "source_words"),
     *("clauses", "audio_s", "leading_silence_s", "sample_rate", "error", "valid"),
     *METRICS,
 )
-"""`source` is the text, `source_name` the choice in the configuration; a metric may be NaN."""
+"""`source` is the text, `source_name` the choice in the configuration, `sessions` the number of the run's last
+session, measured or not; a metric may be NaN."""
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -63,6 +64,7 @@ def _rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
             **stored,
             **shared,
             "machine": machine(session.get("environment") or run.header.get("environment") or {}),
+            "sessions": max(sessions, default=stored["session"]),
             "source_words": len(stored["source"].split()),
             "valid": bool(session.get("valid", {}).get("ok")),
             **metrics(stored),

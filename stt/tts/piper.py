@@ -31,6 +31,7 @@ class Piper(Synthesizer):
     """
 
     extra = "piper"
+    random = True
 
     unit: Unit
     model: str | None

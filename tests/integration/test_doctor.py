@@ -31,6 +31,19 @@ def test_what_does_not_run_says_what_to_do():
     assert "Traceback" not in found.stdout + found.stderr
 
 
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        (("tts=piper", "tts.model=/tmp/none.onnx"), ("none.onnx", "stt[piper]")),
+        (("translator=echo", "tts=tone", "tts.ms_per_char=50"), ("ok  tts=tone",)),
+    ],
+)
+def test_a_setting_of_a_named_engine_reaches_it(asked, wanted):
+    found = doctor(*asked)
+    assert any(text in found.stdout for text in wanted), found.stdout + found.stderr
+    assert not found.stderr
+
+
 def test_another_device_is_tried_everywhere():
     found = doctor("device=mps", "translator=embedded")
     assert found.returncode == 1

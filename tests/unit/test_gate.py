@@ -417,6 +417,27 @@ def test_another_configuration_may_work_differently(
     assert "note: target_tokens" in text
 
 
+def test_another_setting_of_the_same_engine_may_work_differently(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = changed_work(tmp_path, target_tokens=1)
+    change_header(run, config={**header("k2")["config"], "tts": {"first_chunk_ms": 80}})
+    status, _, text = gate(capsys, run, "--against", RUNS / "synthetic-fast")
+    assert status == 0
+    assert "note: target_tokens" in text
+
+
+def test_a_voice_that_draws_its_durations_is_not_slow_for_what_it_drew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more, expected in (({"samples": 9}, 0), ({"samples": 9, "target_tokens": 1}, 1)):
+        run = changed_work(tmp_path / str(expected), **more)
+        engines = header("k2")["effective"]
+        engines["tts"]["random"] = True
+        change_session(run, effective=engines)
+        assert gate(capsys, run, "--against", RUNS / "synthetic-fast")[0] == expected
+
+
 def test_another_translation_is_not_compared_as_work(tmp_path: Path) -> None:
     run = changed_work(tmp_path, target_tokens=1, translation="。")
     old = [r for r in load(RUNS / "synthetic-fast")[0].records if r["phase"] == "measure"]

@@ -74,3 +74,18 @@ def test_a_worse_system_is_told_from_an_equal_one():
     theirs = [text[2 * ((i + 1) % 2) :] for i, text in enumerate(references)]
     assert min(quality.paired_p(ours, theirs, references).values()) > 0.05
     assert set(quality.paired_p(ours, ours, references).values()) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("fra_Latn", "Le serveur est de nouveau en ligne."),
+        ("rus_Cyrl", "Сервер снова работает."),
+        ("kor_Hang", "서버가 다시 작동합니다."),
+    ],
+)
+def test_a_translation_into_another_language_is_judged_as_one(language, text):
+    source = "The server is back again."
+    assert quality.degeneration(source, text, language) is None
+    assert "script" in quality.degeneration(source, text)
+    assert "empty" in quality.degeneration(source, "...", language)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stt import charts, jsonl, report, results
-from stt.comparison import by_sentence, paired
+from stt.comparison import by_sentence, paired, sooner
 from stt.errors import ResultsError
 from stt.messages import Status
 
@@ -127,7 +127,7 @@ def test_an_invalid_run_is_called_so(tmp_path):
 
 def test_a_comparison_gives_the_ratio_of_paired_sentences_with_its_interval():
     frame = results.read([RUNS / "synthetic-fast", RUNS / "synthetic-slow"])
-    text = report.comparison(frame, TARGET, "synthetic-slow")
+    text = report.comparison(frame, "synthetic-slow")
     fast, slow = (
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:4]
     )
@@ -145,7 +145,7 @@ def test_of_many_equal_runs_none_is_called_different(tmp_path):
     slow = write(tmp_path / "slow", header("slow"), slowness=1.1, seed=99)
     equal = [write(tmp_path / f"equal{i}", header(str(i)), seed=i) for i in range(1, 11)]
     frame = results.read([base, slow, *equal])
-    lines = report.comparison(frame, TARGET, "base").splitlines()
+    lines = report.comparison(frame, "base").splitlines()
     found = [[cell.strip() for cell in line.split("|")[-3:-1]] for line in lines[3:-1]]
     assert not any(cell.endswith("~") for cell in found[0])
     assert all(cell.endswith("~") for row in found[1:] for cell in row)
@@ -157,13 +157,13 @@ def test_of_many_equal_runs_none_is_called_different(tmp_path):
 def test_a_comparison_says_how_many_utterances_each_run_has():
     frame = results.read([RUNS / "synthetic-fast", RUNS / "synthetic-slow"])
     for baseline in ("synthetic-slow", None):
-        last = report.comparison(frame, TARGET, baseline).splitlines()[-1]
+        last = report.comparison(frame, baseline).splitlines()[-1]
         assert re.search(r"\bn=128\b", last), last
 
 
 def test_a_comparison_counts_what_was_not_ok():
     frame = results.read([RUNS / "synthetic-flawed", RUNS / "synthetic-slow"])
-    lines = report.comparison(frame, TARGET, "synthetic-slow").splitlines()
+    lines = report.comparison(frame, "synthetic-slow").splitlines()
     column = [cell.strip() for cell in lines[0].strip("|").split("|")].index("not ok")
     shown = [line.strip("|").split("|")[column].strip() for line in lines[2:4]]
     assert shown == ["4", "0"]
@@ -178,7 +178,7 @@ def test_runs_over_different_text_are_not_compared(tmp_path):
     lines = (run / "records.jsonl").read_bytes().splitlines()
     (run / "records.jsonl").write_bytes(b"".join(jsonl.dumps(reword(x)) + b"\n" for x in lines))
     with pytest.raises(ResultsError, match="different text"):
-        report.comparison(results.read([run, RUNS / "synthetic-fast"]), TARGET, None)
+        report.comparison(results.read([run, RUNS / "synthetic-fast"]), None)
 
 
 def test_two_folders_of_one_name_are_two_runs(tmp_path):
@@ -193,7 +193,7 @@ def test_two_folders_of_one_name_are_two_runs(tmp_path):
 def test_runs_of_the_same_engines_are_told_apart(tmp_path):
     one = write(tmp_path / "two-threads", header("1"))
     other = write(tmp_path / "one-thread", header("2"), slowness=2)
-    text = report.comparison(results.read([one, other]), TARGET, None)
+    text = report.comparison(results.read([one, other]), None)
     lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
     first, second = (line.split("|")[1:4] for line in lines)
     assert first != second
@@ -308,3 +308,66 @@ def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(
 ) -> None:
     assert report.main([str(RUNS / "synthetic-fast"), "--out", "/proc/nope"]) == 2
     assert "/proc/nope" in capsys.readouterr().err
+
+
+def asked(key, limit_ms):
+    made = header(key)
+    target = made["config"]["target"] | {"limit_ms": limit_ms}
+    return made | {"config": made["config"] | {"target": target}}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_each_run_is_judged_by_its_own_target(tmp_path, order):
+    loose = write(tmp_path / "loose", asked("1", 5000))
+    strict = write(tmp_path / "strict", asked("2", 1))
+    report.write([loose, strict][::order], tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    verdicts = {
+        part.split("\n")[0].rpartition("(")[2].rstrip(")"): part.rstrip().splitlines()[-1]
+        for part in text.split("\n## ")[1:]
+    }
+    assert "PASS" in verdicts["loose"]
+    assert "5000 ms" in verdicts["loose"]
+    assert "FAIL" in verdicts["strict"]
+    assert "<= 1 ms" in verdicts["strict"]
+
+
+def test_a_last_session_without_a_measurement_is_said(tmp_path):
+    run = write(tmp_path / "r", header("0"))
+    head = json.loads((run / "run.json").read_bytes())
+    head["sessions"].append({"session": 2, "valid": {"ok": False, "reasons": ["broken off"]}})
+    jsonl.replace(run / "run.json", head)
+    assert summary(run).startswith("Session 2 measured nothing; this is session 1.")
+    assert "measured nothing" not in summary(write(tmp_path / "s", header("0")))
+
+
+def test_two_runs_of_the_same_engines_on_two_machines_are_two_in_charts_and_text(tmp_path):
+    one = write(tmp_path / "before", header("1"))
+    other = write(tmp_path / "after", header("2"), slowness=2)
+    head = json.loads((other / "run.json").read_bytes())
+    for place in (head, *head["sessions"]):
+        place["environment"] = {**head["environment"], "cpu": {"model": "EPYC 9999", "cores": 8}}
+    jsonl.replace(other / "run.json", head)
+    rows = report.measured(results.read([one, other]))
+    labels = report._labels(rows)
+    assert [label.rpartition(" ")[2] for label in labels.values()] == ["(before)", "(after)"]
+    caption = report._caption(rows)
+    assert "EPYC 9999 x8" in caption
+    assert caption.count("; n=") == 1
+    assert "different machines" in report.comparison(rows, "before")
+    report.write([one, other], tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"(?m)^## .*\((?:before|after)\)$", text)) == 2
+
+
+def test_a_large_difference_stays_one_among_many_runs(tmp_path):
+    base = write(tmp_path / "base", header("base"), passes=1)
+    frames = [results.read([base])]
+    for i in range(30):
+        frames.append(frames[0].assign(run=f"r{i}", total_ms=frames[0]["total_ms"] / 100,
+                                       ttfa_audible_ms=frames[0]["ttfa_audible_ms"] / 100))  # fmt: skip
+    import pandas as pd
+
+    found = sooner(report.measured(pd.concat(frames)), "base", ("ttfa_audible_ms", "total_ms"))
+    assert len(found) == 60
+    assert all(ratio.p < 0.05 for ratio in found.values())

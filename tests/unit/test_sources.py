@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import random
@@ -388,13 +389,41 @@ def test_of_several_answers_side_by_side_the_first_is_spoken():
     assert spoken(*parts) == "The server is back."
 
 
-@pytest.mark.parametrize("first", ["", "event: message\n"])
+class Parts(io.BytesIO):
+    """A stream whose bytes come in the given parts."""
+
+    def __init__(self, *parts):
+        super().__init__()
+        self._parts = list(parts)
+
+    def read1(self, size=-1):
+        return self._parts.pop(0) if self._parts else b""
+
+
+@pytest.mark.parametrize(
+    "first", ["", "event: message\n", ": PROCESSING\n\n", "id: 1\nevent: message-start\nretry: 3000\n", "\ufeff\n"],
+)  # fmt: skip
 def test_server_sent_events_are_known_by_how_they_begin(first):
     events = first + 'data: {"choices":[{"delta":{"content":"Hello world."}}]}\n\ndata: [DONE]\n'
+    events = events.encode()
+    for cut in range(1, len(first.encode()) + 9):
+        source = Stdin(Format.auto)
+        source.stream = Parts(events[:cut], events[cut:])
+        assert "".join(delta.text for delta in source.deltas()) == "Hello world.", events[:cut]
+        assert not source.skipped
+
+
+@pytest.mark.parametrize(
+    "text", [": a smile\nHi.", "id: 5 is wrong.\nNo.", "data", "event: none", "i", "d"]
+)
+def test_text_that_could_have_been_an_event_is_text_as_it_arrived(text):
     source = Stdin(Format.auto)
-    source.stream = io.BytesIO(events.encode())
-    assert "".join(delta.text for delta in source.deltas()) == "Hello world."
-    assert not source.skipped
+    ticks = itertools.count(1)
+    source.clock = lambda: next(ticks)
+    source.stream = Parts(*(bytes([byte]) for byte in text.encode()))
+    deltas = [delta for delta in source.deltas() if delta.text]
+    assert "".join(delta.text for delta in deltas) == text
+    assert [delta.arrived_ns for delta in deltas] == list(range(1, len(text) + 1))
 
 
 def test_text_that_begins_like_a_field_is_text():

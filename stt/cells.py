@@ -1,0 +1,90 @@
+"""What stands in the cells of a report: times with their intervals, ratios, scores, counts."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stt.comparison import Ratio
+
+
+def ms(value: float | None) -> str:
+    """Milliseconds; None: too few values for this percentile; infinite: a failure."""
+    if value is None:
+        return "n too small"
+    if not math.isfinite(value):
+        return "failed"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def interval(values: Sequence[float], ids: Sequence[str], q: float) -> str:
+    """A percentile with its 95 % interval, over sentences where some were repeated."""
+    from stt.statistics import bootstrap_percentile, percentile_interval, tail
+
+    n = len(set(ids))
+    point = tail(values, q, n)
+    found = None
+    if point is not None:
+        repeated = n < len(values)
+        found = bootstrap_percentile(values, ids, q) if repeated else percentile_interval(values, q)
+    return ms(point) + (f" [{ms(found[0])}, {ms(found[1])}]" if found else "")
+
+
+def ratio(found: Ratio | None) -> str:
+    """How many times sooner, with its interval; ~ where chance explains it as well."""
+    if found is None:
+        return "n too small"
+    unclear = " ~" if found.p >= 0.05 else ""
+    return f"{found.ratio:.1f}x [{found.low:.1f}, {found.high:.1f}]{unclear}"
+
+
+def median(values: Sequence[float]) -> float:
+    """The 50th percentile; a failure counts as slower than all."""
+    from stt.statistics import percentile
+
+    return percentile(values, 50)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that also reads well as plain text."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        return "| " + " | ".join(padded) + " |"
+
+    return "\n".join(
+        [line(head), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)]
+    )
+
+
+def quality(rows: pd.DataFrame) -> tuple[float, float] | None:
+    """chrF and BLEU on characters over the first pass; None where nothing was translated."""
+    from stt.quality import bleu, chrf
+
+    scored = rows[rows["reference"].notna() & (rows["pass"] == rows["pass"].min())]
+    if scored.empty or (scored["translation"] == scored["source"]).all():  # nothing was translated
+        return None
+    # A corpus line of two sentences is two utterances (s007, s007.2) with one reference.
+    message = scored["id"].str.replace(r"\.\d+$", "", regex=True)
+    said = (
+        scored["translation"].fillna("").groupby([message, scored["reference"]], sort=False).sum()
+    )
+    texts, references = said.tolist(), said.index.get_level_values("reference").tolist()
+    return chrf(texts, references).value, bleu(texts, references).value
+
+
+def counts(rows: pd.DataFrame) -> str:
+    """Utterances of each run: one number where all have as many."""
+    sizes = [str(len(part)) for _, part in rows.groupby("run", sort=False)]
+    return sizes[0] if len(set(sizes)) == 1 else "/".join(sizes)
+
+
+def statuses(rows: pd.DataFrame) -> str:
+    """How many utterances ended how."""
+    return ", ".join(f"{count} {status}" for status, count in Counter(rows["status"]).most_common())
