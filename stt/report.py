@@ -18,6 +18,8 @@ from stt.errors import ConfigError, ResultsError, SttError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from stt.config import Target
+
 MAIN = ("ttfa_ms", "ttfa_audible_ms", "total_ms")
 STAGES = (
     "segment_ms", "wait_translate_ms", "translate_first_ms", "wait_synthesize_ms",
@@ -110,11 +112,11 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
         )
     lines = []
     ratios = {} if baseline is None else sooner(rows, baseline, ("ttfa_audible_ms", "total_ms"))
-    labels = _labels(rows)
+    names = labels(rows)
     for run, part in rows.groupby("run", sort=False):
         quality = cells.quality(part)
         line = [str(part.iloc[0][name]) for name in ("translator", "tts", "pipeline")]
-        if labels[str(run)].endswith(f"({run})"):
+        if names[str(run)].endswith(f"({run})"):
             line[0] += f" ({run})"
         for name in MAIN:
             values = latencies(part, name)
@@ -142,21 +144,35 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
     return cells.table(head, lines) + "\n" + note
 
 
-def _labels(rows: pd.DataFrame) -> dict[str, str]:
+def labels(rows: pd.DataFrame) -> dict[str, str]:
     """What to call each run: its engines, and its own name where these do not tell it from another."""
-    labels = {
-        str(
-            run
-        ): f"{part.iloc[0]['translator']} + {part.iloc[0]['tts']}, {part.iloc[0]['pipeline']}"
-        for run, part in rows.groupby("run", sort=False)
-    }
-    shared = Counter(labels.values())
-    return {
-        run: f"{label} ({run})" if shared[label] > 1 else label for run, label in labels.items()
-    }
+    found = {}
+    for run, part in rows.groupby("run", sort=False):
+        first = part.iloc[0]
+        found[str(run)] = f"{first['translator']} + {first['tts']}, {first['pipeline']}"
+    shared = Counter(found.values())
+    return {run: f"{name} ({run})" if shared[name] > 1 else name for run, name in found.items()}
 
 
-def _caption(rows: pd.DataFrame) -> str:
+def targets(rows: pd.DataFrame, paths: Path | str | Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """The target each run was asked to reach."""
+    from stt import results
+
+    asked = {header["path"]: header["config"]["target"] for header in results.runs(paths)}
+    return {str(run): asked[part["path"].iloc[0]] for run, part in rows.groupby("run", sort=False)}
+
+
+def limit(targets: dict[str, dict[str, Any]]) -> Target:
+    """What charts of these runs show: the first one's target, without a limit if the limits differ."""
+    from stt.config import Target
+
+    first, *others = targets.values()
+    same = all(other["limit_ms"] == first["limit_ms"] for other in others)
+    return Target(**first | ({} if same else {"limit_ms": math.nan}))
+
+
+def caption(rows: pd.DataFrame) -> str:
+    """Where and what was measured, of all runs."""
     machines, texts = (
         "; ".join(map(str, rows[name].unique())) for name in ("machine", "source_name")
     )
@@ -181,27 +197,23 @@ def _named(rows: pd.DataFrame, wanted: str) -> str:
 def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list[Path]:
     """Write report.md, report.csv and the charts for `paths` into `out`; return the files."""
     from stt import charts, results
-    from stt.config import Target
     from stt.results import latencies
     from stt.statistics import percentile, tail
 
     frame = results.read(paths)
     rows = measured(frame)
-    asked = {header["path"]: header["config"]["target"] for header in results.runs(paths)}
-    targets = {
-        str(run): asked[part["path"].iloc[0]] for run, part in rows.groupby("run", sort=False)
-    }
+    asked = targets(rows, paths)
     if baseline is not None:
         baseline = _named(rows, baseline)
     elif rows["run"].nunique() > 1:
         baseline = str(rows["run"].iloc[-1])
     out.mkdir(parents=True, exist_ok=True)
-    labels = _labels(rows)
-    several = len(labels) > 1
+    names = labels(rows)
+    several = len(names) > 1
     parts = [comparison(frame, baseline)] if several else []
     for run, part in rows.groupby("run", sort=False):
-        head = f"## {labels[str(run)]}\n\n" if several else ""
-        parts.append(head + summary(part, targets[str(run)]))
+        head = f"## {names[str(run)]}\n\n" if several else ""
+        parts.append(head + summary(part, asked[str(run)]))
     document = out / "report.md"
     document.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     table = out / "report.csv"
@@ -214,18 +226,14 @@ def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list
                 p95 = tail(values, 95, part["id"].nunique())
                 writer.writerow((run, name, len(values), percentile(values, 50), p95))
     written = [document, table]
-    first, *others = targets.values()
-    limit = (
-        first["limit_ms"] if all(o["limit_ms"] == first["limit_ms"] for o in others) else math.nan
-    )
-    typed = Target(**(first | {"limit_ms": limit}))
+    drawn, text = limit(asked), caption(rows)
     for name, draw in (
         ("stage_budget", charts.stage_budget),
         ("distribution", charts.distribution),
         ("length", charts.length),
     ):
         path = out / f"{name}.png"
-        draw(rows, labels, typed, _caption(rows)).savefig(path)
+        draw(rows, names, drawn, text).savefig(path)
         written.append(path)
     return written
 

@@ -349,9 +349,9 @@ def test_two_runs_of_the_same_engines_on_two_machines_are_two_in_charts_and_text
         place["environment"] = {**head["environment"], "cpu": {"model": "EPYC 9999", "cores": 8}}
     jsonl.replace(other / "run.json", head)
     rows = report.measured(results.read([one, other]))
-    labels = report._labels(rows)
+    labels = report.labels(rows)
     assert [label.rpartition(" ")[2] for label in labels.values()] == ["(before)", "(after)"]
-    caption = report._caption(rows)
+    caption = report.caption(rows)
     assert "EPYC 9999 x8" in caption
     assert caption.count("; n=") == 1
     assert "different machines" in report.comparison(rows, "before")
