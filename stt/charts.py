@@ -137,6 +137,8 @@ def length(frame: pd.DataFrame, labels: dict[str, str], target: Target, caption:
     _time_axis(panels[0], frame, labels, ("ttfa_audible_ms", "total_ms"), vertical=True)
     for axes in panels[len(labels) :]:
         axes.set_visible(False)
+    for axes in panels[max(0, len(labels) - columns) : len(labels)]:  # also above an empty place
+        axes.xaxis.set_tick_params(labelbottom=True)
     _legend(
         fig, max(panels[: len(labels)], key=lambda a: len(a.get_lines())), 1 if columns == 1 else 2
     )
