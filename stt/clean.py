@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import re
 
+from stt.formulas import read_aloud
+
 BREAK = "\x1e"
 """Stands where speech pauses whatever the words are: blank line, heading, list item, table row."""
 CELL = "\x1f"
@@ -214,6 +216,8 @@ _EMOJI = re.compile(
     "\U0001f000-\U0001faff]+"
 )
 _CELLS = re.compile(rf"\s*{CELL}[\s{CELL}]*")
+_FIGURES = re.compile(rf"(?<=\d)\s*{CELL}\s*(?=\d[\d.,]*\s*(?:{CELL}|\Z))")
+"""Between two numbers: with a comma they would be read as one, 1,200."""
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _LOOSE = re.compile(r" +(?=[,.;:!?]+(?:\s|\Z))")
 _BOX = re.compile(r"\s*\[[ xX]\]\s")
@@ -223,17 +227,18 @@ _SPEAKABLE = re.compile(r"[^\W_]")
 def clean(text: str) -> str:
     """What is to be said of a piece of Markdown text; "" when nothing in it can be said.
 
-    Keeps the words of emphasis, inline code, links and images; reads a bare URL as its host; drops
+    Reads formulas aloud; keeps the words of emphasis, inline code, links and images; reads a bare URL as its host; drops
     emoji, invisible characters, HTML tags, footnote marks; resolves entities; collapses spaces.
     """
     if box := _BOX.match(text):
         text = text[box.end() :]
+    text = read_aloud(text)
     if _MARKUP.search(text):
         text = _INLINE.sub(_say, text)
     if not text.isascii():
         text = _EMOJI.sub(" ", _INVISIBLE.sub("", text))
     if CELL in text:
-        text = _CELLS.sub(", ", text.strip())
+        text = _CELLS.sub(", ", _FIGURES.sub(" / ", text.strip()))
     text = _LOOSE.sub("", _SPACES.sub(" ", text)).strip(" \u2013\u2014")
     return text if _SPEAKABLE.search(text) else ""
 

@@ -228,8 +228,8 @@ def _full_stop(found: re.Match[str], start: int, stop: int) -> int:
     lower = word.lower()
     if word.isdecimal() and len(word) <= 3:
         lead = before.rstrip(" \t\"'“(*_")
-        if not lead or lead[-1] in ":\n":
-            return NO  # a list number within a line
+        if not lead or (lead[-1] in ":\n" and len(lead) < len(before)):
+            return NO  # a list number within a line; 10:30 is none
     if word in _NEVER and not found["closers"]:
         return after + 1  # not even where a line ends
     if lower in _MOSTLY_END or (found["closers"] and (word in _MAY_END or word in _NEVER)):

@@ -13,14 +13,29 @@ from collections.abc import Iterable
 
 _CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
 _AMOUNT = r"\d(?:[\d.,]*\d)?"
-_SCALE = r"\s?(?:thousand|million|billion|trillion)\b"
+_SCALES = {"k": "thousand", "m": "million", "b": "billion", "bn": "billion", "t": "trillion"}
+_SCALE = r"\s?(?:thousand|million|billion|trillion)\b|(?:[KkMBT]|bn)(?!\w)"
 _MONEY = re.compile(rf"([$€£¥₹])\s?({_AMOUNT})({_SCALE})?|({_AMOUNT})({_SCALE})?\s?([$€£¥₹])")
-_COMPARISON = re.compile(r"(\b(?:is|are|be|was|were)\s+)?(<=|>=|==|!=|[<>≤≥≠])")
+_BRACKETED = re.compile(r"<(/?[A-Za-z_](?:[^<>]*[^\s<>])?)>")
+"""A tag, a type or a placeholder; `a<b and c>d` is none."""
+_JOINED = re.compile(r"\s(?:and|or|&&|\|\|)\s")
+_COMPARISON = re.compile(r"(\b(?:is|are|be|was|were)\s+)?(<=|>=|===?|!==?|[<>≤≥≠])")
 _COMPARED = {
     "<": "less than", ">": "greater than", "<=": "at most", ">=": "at least", "==": "equal to", "!=": "not equal to",
-    "≤": "at most", "≥": "at least", "≠": "not equal to",
+    "===": "equal to", "!==": "not equal to", "≤": "at most", "≥": "at least", "≠": "not equal to",
 }  # fmt: skip
+_HALF_OF_DAY = re.compile(r"(?<![\d.])(\d{1,2}(?::\d\d)?)\s?([AaPp])[Mm]\b\.?")
+_NUMBER = re.compile(r"\bNo\. ?(?=\d)")
+_LETTERS = str.maketrans(
+    {
+        "Ł": "L", "ł": "l", "Ø": "O", "ø": "o", "Đ": "D", "đ": "d", "ı": "i", "ß": "ss", "Æ": "Ae", "æ": "ae",
+        "Œ": "Oe", "œ": "oe", "é": "e", "É": "E",
+    }
+)  # fmt: skip
+_WORD = re.compile(r"[^\W\d_]+")
 _PHRASES = (
+    (re.compile(r"\s*(?:=>|->)\s*"), ", "),
+    (re.compile(r"\s?[µμ]s\b"), " microseconds"),
     (re.compile(r"°\s?(?:C\b)?"), " degrees "),
     (re.compile(r"#(?=\d)"), "number "),
     (re.compile(r"(?<=\b[CF])#"), " sharp"),
@@ -44,20 +59,30 @@ def characters(vocabulary: Iterable[str]) -> frozenset[str]:
 def plain(text: str, known: frozenset[str]) -> str:
     """`text` without characters that are not `known`, in the compatibility form (NFKC) the tokenizer gives them.
 
-    What is known stays as it is. Nothing is left of a text in another script.
+    What is known stays as it is, but for AM, PM, No. and é, which the model knows and mistakes. A word that would lose a
+    letter is left out whole, so nothing is left of a text in another script.
     """
+    text = _HALF_OF_DAY.sub(lambda found: f"{found[1]} {found[2].lower()}.m.", text)
+    text = _NUMBER.sub("number ", text).translate(_LETTERS)
     if _all(text, known):
         return text
     text = _MONEY.sub(_money, text)
-    text = _COMPARISON.sub(_compared, text)
+    while (said := _BRACKETED.sub(_named, text)) != text:
+        text = said
     for pattern, words in _PHRASES:
         text = pattern.sub(words, text)
-    text = text.translate(_SYMBOLS)
+    text = _COMPARISON.sub(_compared, text)
+    text = _WORD.sub(lambda found: _spelled(found[0], known), text.translate(_SYMBOLS))
     return " ".join("".join(_known(c, known) for c in text).split())
 
 
 def _all(text: str, known: frozenset[str]) -> bool:
     return known.issuperset(unicodedata.normalize("NFKC", text))
+
+
+def _spelled(word: str, known: frozenset[str]) -> str:
+    letters = [_known(c, known) for c in word]
+    return "".join(letters) if all(letters) else ""
 
 
 def _known(character: str, known: frozenset[str]) -> str:
@@ -70,8 +95,16 @@ def _known(character: str, known: frozenset[str]) -> str:
 
 def _money(found: re.Match[str]) -> str:
     amount, scale, sign = found[2] or found[4], found[3] or found[5] or "", found[1] or found[6]
+    scale = f" {_SCALES[scale.lower()]}" if scale.lower() in _SCALES else scale
     one = (amount == "1" and not scale) or sign == "¥"
     return f"{amount}{scale} {_CURRENCIES[sign]}{'' if one else 's'}"
+
+
+def _named(found: re.Match[str]) -> str:
+    if _JOINED.search(found[1]):
+        return found[0]
+    closing = found.string[found.end() : found.end() + 1] == ">"  # of what is around it
+    return f" {found[1].strip('/').rstrip()}{'' if closing else ' '}"
 
 
 def _compared(found: re.Match[str]) -> str:

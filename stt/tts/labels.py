@@ -10,6 +10,8 @@ from io import StringIO
 from typing import Any
 
 from stt.errors import EngineError, EngineUnavailable
+from stt.tts.figures import spell_out
+from stt.tts.katakana import katakana
 
 _PIECE_CHARS = 120
 # The rest if it fits, else as much as fits up to a mark that is not in a number, else a cut at the limit.
@@ -17,8 +19,6 @@ _PIECE = re.compile(
     rf".{{1,{_PIECE_CHARS}}}\Z|.{{1,{_PIECE_CHARS - 1}}}(?:[。！？!?、\n]|[，,](?!\d))|.{{1,{_PIECE_CHARS}}}",
     re.DOTALL,
 )
-_MINUS = re.compile(r"(?<![^\sぁ-ゖ、。，：:（(「『])[-−－](?=\d)")
-"""Before a number and not between two: the dictionary has no sound for it."""
 _COMMA = re.compile(r"[、，,]\s*$")
 _PHONEME = re.compile(rb"-(.*?)\+")
 _CONTINUATION = "そうです。"
@@ -81,7 +81,7 @@ class Frontend:
         """Words without those the label maker complains about on stderr; empty if none is left."""
         # Control, format and unassigned characters confuse the dictionary.
         text = "".join(c for c in text if c == "\n" or unicodedata.category(c)[0] != "C")
-        text = _MINUS.sub("マイナス", text)
+        text = katakana(spell_out(text))
         try:
             # The reading model for 何 needs ONNX Runtime: without it, every machine reads alike.
             words = self._library.run_frontend(text, predict_nani=False, jtalk=self._jtalk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stt.clean import clean
+from stt.clean import CELL, clean
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,10 @@ from stt.clean import clean
         ("broken \ud83d surrogate", "broken surrogate"),
         ("<b>Bold</b><br/>and <a href='x'>link</a> <!-- no -->.", "Bold and link."),
         ("Vec<String> if a < b and c > d", "Vec<String> if a < b and c > d"),
+        ("So $x = 5$ and $$y$$.", "So x = 5 and y."),
+        (r"\(a \neq 0\), \frac{a}{b} and $x^2$", "(a ≠ 0), a / b and x squared"),
+        (r"2^10 at C:\new\times for $5 and $10 in $HOME", r"2 to the power of 10 at C:\new\times for $5 and $10 in $HOME"),
+        (f"Apples{CELL} 2 {CELL} 967", "Apples, 2 / 967"),
         ("If a<b and c>d then swap.", "If a<b and c>d then swap."),
         ("For x in s, p<q or q>p.", "For x in s, p<q or q>p."),
         ('<details open><img src="a b.png" alt=x />See</details>', "See"),

@@ -205,6 +205,17 @@ def test_threads_that_work_together_never_wait_for_one_cpu():
         ("Issue #5 is fixed.", "Issue number 5 is fixed."),
         ("He lives in Zürich.", "He lives in Zurich."),
         ("Add ½ cup of milk.", "Add 1/2 cup of milk."),
+        ("Call me at 9 AM.", "Call me at 9 a.m."),
+        ("It ends at 2:05 PM.", "It ends at 2:05 p.m."),
+        ("It is No. 1 now.", "It is number 1 now."),
+        ("It costs $5M.", "It costs 5 million dollars."),
+        ("Replace <your-name> now.", "Replace your-name now."),
+        ("The List<Map<K, V>> type.", "The List Map K, V type."),
+        ("If a<b and c>d, swap.", "If a is less than b and c is greater than d, swap."),
+        ("x => x + 1", "x, x + 1"),
+        ("It took 5 µs.", "It took 5 microseconds."),
+        ("He lives in Łódź in a café.", "He lives in Lodz in a cafe."),
+        ("She says 你好 to him.", "She says to him."),
     ],
 )
 def test_what_the_model_cannot_spell_is_read_as_it_would_be_said(loaded, written, as_typed):

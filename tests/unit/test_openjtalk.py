@@ -9,7 +9,9 @@ import pytest
 from stt.device import Device
 from stt.engine import Unit
 from stt.errors import ConfigError, EngineUnavailable
+from stt.tts.figures import spell_out
 from stt.tts.hts import Voice
+from stt.tts.katakana import katakana
 from stt.tts.labels import Frontend, phoneme, pieces
 from stt.tts.openjtalk import OpenJTalk
 
@@ -99,17 +101,32 @@ def test_a_long_text_is_not_cut_inside_a_number():
     [
         ("-5度だった。", "マイナス5度だった。"),
         ("気温は−5度", "気温はマイナス5度"),
-        ("3-5日", "3-5日"),
+        ("10-15分です", "10から15分です"),
+        ("7.5%–10%", "7.5%から10%"),
+        ("2024-03-15に", "2024年3月15日に"),
+        ("3.11.2です", "3点11点2です"),
+        ("1/2カップ", "2分の1カップ"),
+        ("Pythonを使う", "パイソンを使う"),
+        ("TypeErrorです", "タイプエラーです"),
+        ("キャフéが", "キャフeが"),
     ],
 )
-def test_a_minus_sign_is_spoken_and_a_range_stays_one(frontend, written, said):
+def test_figures_and_english_words_are_read_as_they_are_said(frontend, written, said):
     assert frontend.labels(written) == frontend.labels(said)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["555-123-4567", "03-1234-5678", "3-2", "24/7", "12/25", "COVID-19", "9:00-10:30", "XYZTensor"],
+)
+def test_what_is_no_range_fraction_or_known_word_is_left_to_the_dictionary(text):
+    assert katakana(spell_out(text)) == text
 
 
 def test_labels_are_those_of_the_library(frontend):
     import pyopenjtalk
 
-    for text in ("今日はいい天気ですね。", "その表を3.5倍にして、OpenAIに送った。"):
+    for text in ("今日はいい天気ですね。", "その表を3.5倍にして、NHKに送った。"):
         assert frontend.labels(text) == [x.encode() for x in pyopenjtalk.extract_fullcontext(text)]
 
 

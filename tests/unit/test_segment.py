@@ -37,6 +37,7 @@ def cut(text, unit=Unit.sentence, max_chars=400):
         ["Is it Node.js?!", "Yes!!!", "Great."],
         ["今日は晴れ。", "「はい。」", "本当？", "ok."],
         ["Follow these steps: 1. Open it.", "2. Read it."],
+        ["It starts at 10:30.", "The ratio is 16:9.", "Bring it."],
     ],
 )
 def test_sentences_are_told_apart(sentences):

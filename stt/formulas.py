@@ -1,0 +1,40 @@
+"""LaTeX and powers in a sentence, as they would be read aloud."""
+
+from __future__ import annotations
+
+import re
+
+_DOLLARS = re.compile(r"\$\$(?=\S)([^$]+)\$\$|\$(?=[^$\d\s]|[^$\s]*[\\^])([^$]*[^$\s])\$(?!\d)")
+"""Around a formula; not before an amount ($5 and $10) or a name ($HOME and $PATH)."""
+_FRACTION = re.compile(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}")
+_GROUP = re.compile(r"\\(sqrt|text|mathrm|mathbf)\{([^{}]*)\}")
+_COMMANDS = {
+    "times": "×", "cdot": "×", "div": "÷", "pm": "±", "neq": "≠", "ne": "≠", "leq": "≤", "le": "≤", "geq": "≥",
+    "ge": "≥", "approx": "is about", "infty": "infinity", "sum": "the sum of", "int": "the integral of", "pi": "pi",
+    "alpha": "alpha", "beta": "beta", "theta": "theta", "lambda": "lambda", "sigma": "sigma", "mu": "mu", "Delta": "Delta",
+    "log": "log", "ln": "ln", "sin": "sin", "cos": "cos", "tan": "tan", "left": "", "right": "", "quad": "",
+    "to": "→", "rightarrow": "→", "in": "in", "ldots": "…", "dots": "…",
+}  # fmt: skip
+_COMMAND = re.compile(rf"(?<![A-Za-z]{{2}})\\({'|'.join(_COMMANDS)})(?![A-Za-z])")
+_POWER = re.compile(r"(?<=[\w)\]])\^(?:\{([^{}]*)\}|(-?\w+))")
+_MARKS = re.compile(r"[\\$^]")
+
+
+def read_aloud(text: str) -> str:
+    """`text` without the markup of its formulas; what is no formula stays as it is."""
+    if not _MARKS.search(text):
+        return text
+    text = _DOLLARS.sub(lambda found: found[1] or found[2], text)
+    text = _POWER.sub(_power, text)
+    while (said := _GROUP.sub(_group, _FRACTION.sub(r" \1 / \2 ", text))) != text:
+        text = said
+    return _COMMAND.sub(lambda found: f" {_COMMANDS[found[1]]} ", text)
+
+
+def _power(found: re.Match[str]) -> str:
+    power = found[1] or found[2]
+    return {"2": " squared", "3": " cubed"}.get(power, f" to the power of {power}")
+
+
+def _group(found: re.Match[str]) -> str:
+    return f" the square root of {found[2]} " if found[1] == "sqrt" else found[2]
