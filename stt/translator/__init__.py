@@ -16,17 +16,18 @@ def tidy(text: str, max_length: int, known: frozenset[str] = frozenset()) -> str
         EngineError: it cannot fit into `max_length` tokens, however they are cut, or no letter
             of it is known.
     """
-    given = text = " ".join(text.split())
-    if known:
-        text = plain(text, known)
-        if any(map(str.isalnum, given)) and not any(map(str.isalnum, text)):
-            raise EngineError(
-                f"The model cannot read {given[:30]!r}: it knows none of these letters. "
-                f"Write English, or choose another translator."
-            )
+    text = " ".join(text.split())
     if len(text) > max_length * LONGEST_TOKEN_CHARS:
         raise too_long(text, max_length)
-    return text
+    if not known:
+        return text
+    said = plain(text, known)
+    if any(map(str.isalnum, text)) and not any(map(str.isalnum, said)):
+        raise EngineError(
+            f"The model cannot read {text[:30]!r}: it knows none of these letters. "
+            f"Write English, or choose another translator."
+        )
+    return said
 
 
 def too_long(text: str, max_length: int) -> EngineError:

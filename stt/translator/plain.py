@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable
 
 _CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
-_AMOUNT = r"\d(?:[\d.,]*\d)?"
+_AMOUNT = r"(?<![\d.,])\d(?:[\d.,]{0,30}\d)?"
 _SCALES = {"k": "thousand", "m": "million", "b": "billion", "bn": "billion", "t": "trillion"}
 _SCALE = r"\s?(?:thousand|million|billion|trillion)\b|(?:[KkMBT]|bn)(?!\w)"
 _MONEY = re.compile(rf"([$€£¥₹])\s?({_AMOUNT})({_SCALE})?|({_AMOUNT})({_SCALE})?\s?([$€£¥₹])")

@@ -13,6 +13,7 @@ from stt.embedded import EMBEDDED
 from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.messages import Clause
 from stt.translator.ct2 import CTranslate2, Precision
+from stt.translator.plain import plain
 
 pytestmark = pytest.mark.engine
 LONG = "If it rains tomorrow, the game will be cancelled, so please check the website."
@@ -96,7 +97,7 @@ def test_a_translation_cut_off_by_the_limit_says_so(loaded):
     translator.close()
 
 
-@pytest.mark.parametrize("text", ["word " * 400, "word " * 200_000, "a" * 1_000_000])
+@pytest.mark.parametrize("text", ["word " * 400, "don’t " * 200_000, "a" * 1_000_000])
 def test_a_sentence_that_is_too_long_is_refused_in_words(loaded, text):
     with pytest.raises(EngineError, match="max_length"):
         list(loaded.translate(text))
@@ -231,6 +232,15 @@ def test_no_character_reaches_the_model_that_it_does_not_know(loaded, text):
         assert "knows none of these letters" in str(error)
         return
     assert all(loaded._pieces.piece_to_id(token) for token in tokens[1:-1])  # <unk> is 0
+
+
+@pytest.mark.parametrize(
+    "text", ["1" * 4000, "<a" * 2000 + ">" * 90, "$" * 4000, "=> " * 1300, "1,234.5" * 500]
+)
+def test_nothing_takes_long_to_be_put_into_known_characters(loaded, text):
+    began = time.perf_counter()
+    plain(text + "’", loaded._known)
+    assert time.perf_counter() - began < 1
 
 
 def test_a_text_in_a_script_the_model_cannot_read_is_refused_not_invented(loaded):
