@@ -101,7 +101,7 @@ def interrupt_speech(run, microphone):
     run.send_signal(signal.SIGINT)
     started_s = time.monotonic()
     _, errors = run.communicate(timeout=30)
-    assert run.returncode == 130
+    assert run.returncode == 130, errors
     assert time.monotonic() - started_s < 5
     return errors
 
