@@ -43,13 +43,6 @@ def ratio(found: Ratio | None) -> str:
     return f"{found.ratio:.1f}x [{found.low:.1f}, {found.high:.1f}]{unclear}"
 
 
-def median(values: Sequence[float]) -> float:
-    """The 50th percentile; a failure counts as slower than all."""
-    from stt.statistics import percentile
-
-    return percentile(values, 50)
-
-
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table that also reads well as plain text."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]

@@ -103,6 +103,7 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
     """
     from stt.comparison import sooner
     from stt.results import latencies
+    from stt.statistics import percentile
 
     rows = measured(frame)
     texts = rows.groupby("id")["source"].nunique()
@@ -112,16 +113,17 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
         )
     lines = []
     ratios = {} if baseline is None else sooner(rows, baseline, ("ttfa_audible_ms", "total_ms"))
-    names = labels(rows)
+    engines = _engines(rows)
+    alike = Counter(engines.values())
     for run, part in rows.groupby("run", sort=False):
         quality = cells.quality(part)
-        line = [str(part.iloc[0][name]) for name in ("translator", "tts", "pipeline")]
-        if names[str(run)].endswith(f"({run})"):
+        line = list(engines[str(run)])
+        if alike[engines[str(run)]] > 1:
             line[0] += f" ({run})"
         for name in MAIN:
             values = latencies(part, name)
             line.append(
-                f"{cells.ms(cells.median(values))} / {cells.interval(values, list(part.id), 95).partition(' [')[0]}"
+                f"{cells.ms(percentile(values, 50))} / {cells.interval(values, list(part.id), 95).partition(' [')[0]}"
             )
         line.append(f"{quality[0]:.1f} / {quality[1]:.1f}" if quality else "-")
         line.append(str(int((part["status"] != "ok").sum())))
@@ -144,14 +146,21 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
     return cells.table(head, lines) + "\n" + note
 
 
+def _engines(rows: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
+    """Translator, voice and pipeline of each run."""
+    firsts = rows.groupby("run", sort=False)[["translator", "tts", "pipeline"]].first()
+    return {str(row[0]): (row[1], row[2], row[3]) for row in firsts.itertuples(name=None)}
+
+
 def labels(rows: pd.DataFrame) -> dict[str, str]:
     """What to call each run: its engines, and its own name where these do not tell it from another."""
-    found = {}
-    for run, part in rows.groupby("run", sort=False):
-        first = part.iloc[0]
-        found[str(run)] = f"{first['translator']} + {first['tts']}, {first['pipeline']}"
-    shared = Counter(found.values())
-    return {run: f"{name} ({run})" if shared[name] > 1 else name for run, name in found.items()}
+    engines = _engines(rows)
+    alike = Counter(engines.values())
+    return {
+        run: f"{translator} + {voice}, {pipeline}" + (f" ({run})" if alike[own] > 1 else "")
+        for run, own in engines.items()
+        for translator, voice, pipeline in [own]
+    }
 
 
 def targets(rows: pd.DataFrame, paths: Path | str | Sequence[Path]) -> dict[str, dict[str, Any]]:

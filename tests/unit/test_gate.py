@@ -407,21 +407,19 @@ def test_less_work_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert gate(capsys, run, "--against", RUNS / "synthetic-fast")[0] == 0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"choices": {**SCRIPT["CHOICES"], "translator": "another"}},
+        {"config": {**header("k2")["config"], "tts": {"first_chunk_ms": 80}}},
+    ],
+    ids=["another engine", "another setting of the same engine"],
+)
 def test_another_configuration_may_work_differently(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    change: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = changed_work(tmp_path, target_tokens=1)
-    change_header(run, choices={**SCRIPT["CHOICES"], "translator": "another"})
-    status, _, text = gate(capsys, run, "--against", RUNS / "synthetic-fast")
-    assert status == 0
-    assert "note: target_tokens" in text
-
-
-def test_another_setting_of_the_same_engine_may_work_differently(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = changed_work(tmp_path, target_tokens=1)
-    change_header(run, config={**header("k2")["config"], "tts": {"first_chunk_ms": 80}})
+    change_header(run, **change)
     status, _, text = gate(capsys, run, "--against", RUNS / "synthetic-fast")
     assert status == 0
     assert "note: target_tokens" in text
