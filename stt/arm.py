@@ -18,12 +18,12 @@ from stt.config import build
 from stt.device import device_of_voice, require
 from stt.errors import ConfigError
 from stt.messages import Delta, Status, Utterance
-from stt.metrics import METRICS
+from stt.metrics import METRICS, imbalance
 from stt.pipeline import Pipeline
 from stt.player import playback
 from stt.reading import sentences
 from stt.sinks import Discard
-from stt.sources import Corpus, CorpusClosed, CorpusLine, Source, corpus_sha256
+from stt.sources import Corpus, CorpusClosed, CorpusLine, Source
 from stt.statistics import percentile, steady
 from stt.timeline import monotonic_ns
 
@@ -51,6 +51,10 @@ class Arm:
                 f"target.metrics={list(cfg.target.metrics)}, target.percentile={cfg.target.percentile}: "
                 f"the percentile lies between 0 and 100, the metrics are among {', '.join(METRICS)}."
             )
+        counts = {"passes": cfg.measure.passes, "limit": cfg.measure.limit}
+        if any(count is not None and count < 1 for count in counts.values()):
+            said = ", ".join(f"measure.{name}={count}" for name, count in counts.items())
+            raise ConfigError(f"{said}: each must be at least 1 (no limit: null).")
         parts = {
             group: build(cfg[group], f"{group}={chosen[group]}")
             for group in ("device", "translator", "tts", "segment", "source", "sink", "pipeline")
@@ -75,10 +79,12 @@ class Arm:
         arm.expected = None
         arm.corpus_sha256 = None
         if isinstance(arm.source, Corpus):
-            arm._order = [line.id for line in arm.source.lines()]
+            if cfg.measure.shuffle:
+                random.Random(int(cfg.measure.seed)).shuffle(arm.source.lines)
+            arm._order = [line.id for line in arm.source.lines]
             lines, limit = len(arm._order), cfg.measure.limit
             arm.expected = (lines if limit is None else min(lines, limit)) * cfg.measure.passes
-            arm.corpus_sha256 = corpus_sha256(arm.source.path)
+            arm.corpus_sha256 = arm.source.sha256
         return arm
 
     folder: Path
@@ -156,7 +162,7 @@ class Arm:
     def _block(self) -> list[CorpusLine]:
         """A corpus sentence of each length; always the same, for blocks of different text say nothing about warmth."""
         corpus = self.source if isinstance(self.source, Corpus) else CorpusClosed(None)
-        lines = sorted(corpus.lines(), key=lambda line: len(line.text))
+        lines = sorted(corpus.lines, key=lambda line: len(line.text))
         edges = [i * len(lines) // _LENGTHS for i in range(_LENGTHS + 1)]
         order = random.Random(int(self.cfg.measure.seed))
         return [order.choice(lines[a:b]) for a, b in pairwise(edges) if a < b]
@@ -175,11 +181,12 @@ class Arm:
                     deltas, self.sink, closed_loop=self.source.closed_loop, done=done
                 )
                 free_ns: int | None = None
-                for utterance in run:
-                    if not self.source.closed_loop:  # speech waits for the speech before it
-                        utterance, free_ns = _heard(utterance, free_ns)
-                    self._record(utterance, number, "measure")
-                    yield utterance
+                with closing(run):
+                    for utterance in run:
+                        if not self.source.closed_loop:  # speech waits for the speech before it
+                            utterance, free_ns = _heard(utterance, free_ns)
+                        self._record(utterance, number, "measure")
+                        yield utterance
             self._complete = True
         except (KeyboardInterrupt, GeneratorExit):
             self.sink.stop()
@@ -199,7 +206,7 @@ class Arm:
     def _ends(self) -> set[str]:
         """Names of the last sentences of the corpus's messages."""
         assert isinstance(self.source, Corpus)
-        found = sentences(_again(self.source.lines()), self.pipeline.segmenter)
+        found = sentences(_again(self.source.lines), self.pipeline.segmenter)
         return {a.id for a, b in pairwise([*found, None]) if a is not None and b is None}
 
     def _record(self, utterance: Utterance, pass_: int, phase: str) -> None:
@@ -213,38 +220,49 @@ class Arm:
         return 0 if self._complete and self._statuses <= {Status.ok} else 1
 
     def finish(self) -> None:
-        """Write what is known at the end, close everything. Safe at any point."""
+        """Write what is known at the end, close everything. Safe at any point.
+
+        Raises:
+            ResultsError: it cannot be written; all records are safe.
+        """
         self.source.close()
-        if self._run is not None:
-            reasons = [] if self._complete else ["the session did not finish"]
-            # From the disk: a resumed session also holds what was measured before it broke off.
-            session = self._run.measured()
-            self._statuses = {str(record["status"]) for record in session}
-            ok = [record for record in session if record["status"] == Status.ok]
-            totals = [record["chunks"][-1][0] / 1e6 for record in ok]
-            if steady(totals, [float(len(record["source"].split())) for record in ok]) is False:
-                self._load["steady"] = False
-                reasons.append("latency drifted during the run")
-            effective = self.pipeline.effective()
-            for group in ("translator", "tts"):
-                engine = getattr(
-                    self.pipeline, "translator" if group == "translator" else "synthesizer"
-                )
-                reasons += _mismatches(group, self.config[group], effective[group])
-                effective[group] |= {"network": engine.network, "random": engine.random}
-            if slip_ns := getattr(self.source, "slip_ns", None):
-                p50, p95 = (percentile([ns / 1e6 for ns in slip_ns], q) for q in (50, 95))
-                self._load["slip_ms"] = {"p50": p50, "p95": p95, "max": max(slip_ns) / 1e6}
-            if self.source.skipped:
-                self._load["skipped_lines"] = dict(self.source.skipped)
-            valid = {"ok": not reasons, "reasons": reasons}
-            self._run.finish(valid=valid, load=self._load, effective=effective)
-            self._run.close()
-            try:
-                self.sink.close()
-            except OSError as error:
-                log.error("the last audio is lost: %s", error.strerror or error)
-        self.pipeline.close()
+        try:
+            if self._run is not None:
+                self._conclude(self._run)
+        finally:
+            if self._run is not None:
+                self._run.close()
+                try:
+                    self.sink.close()
+                except OSError as error:
+                    log.error("the last audio is lost: %s", error.strerror or error)
+            self.pipeline.close()
+
+    def _conclude(self, run: results.RunFolder) -> None:
+        """Judge the session and write how it went."""
+        reasons = [] if self._complete else ["the session did not finish"]
+        # From the disk: a resumed session also holds what was measured before it broke off.
+        session = run.measured()
+        self._statuses = {str(record["status"]) for record in session}
+        ok = [record for record in session if record["status"] == Status.ok]
+        totals = [record["chunks"][-1][0] / 1e6 for record in ok]
+        if steady(totals, [float(len(record["source"].split())) for record in ok]) is False:
+            self._load["steady"] = False
+            reasons.append("latency drifted during the run")
+        if faults := [found for record in ok if (found := imbalance(record))]:
+            reasons.append(f"times of {len(faults)} utterances do not add up: {faults[0][0]}")
+        effective = self.pipeline.effective()
+        engines = {"translator": self.pipeline.translator, "tts": self.pipeline.synthesizer}
+        for group, engine in engines.items():
+            reasons += _mismatches(group, self.config[group], effective[group])
+            effective[group] |= {"network": engine.network, "random": engine.random}
+        if slip_ns := getattr(self.source, "slip_ns", None):
+            p50, p95 = (percentile([ns / 1e6 for ns in slip_ns], q) for q in (50, 95))
+            self._load["slip_ms"] = {"p50": p50, "p95": p95, "max": max(slip_ns) / 1e6}
+        if self.source.skipped:
+            self._load["skipped_lines"] = dict(self.source.skipped)
+        valid = {"ok": not reasons, "reasons": reasons}
+        run.finish(valid=valid, load=self._load, effective=effective)
 
 
 def _heard(utterance: Utterance, free_ns: int | None) -> tuple[Utterance, int | None]:
@@ -273,10 +291,10 @@ def _again(block: list[CorpusLine]) -> Iterator[Delta]:
 
 def _select(source: Source, done: set[str], limit: int | None) -> Iterator[Delta]:
     """The source's text without what was measured before, up to `limit` messages."""
-    seen: dict[str, None] = {}
+    ended = 0
     for delta in source.deltas():
-        seen.setdefault(delta.id)
-        if limit is not None and len(seen) > limit:
-            return
         if delta.id not in done:
             yield delta
+        ended += delta.final
+        if ended == limit:  # before the source is asked for more, which live may take for ever
+            return

@@ -24,23 +24,26 @@ def ms(value: float | None) -> str:
 
 def interval(values: Sequence[float], ids: Sequence[str], q: float) -> str:
     """A percentile with its 95 % interval, over sentences where some were repeated."""
-    from stt.statistics import bootstrap_percentile, percentile_interval, tail
+    from stt.statistics import percentile_interval, tail
 
     n = len(set(ids))
     point = tail(values, q, n)
-    found = None
-    if point is not None:
-        repeated = n < len(values)
-        found = bootstrap_percentile(values, ids, q) if repeated else percentile_interval(values, q)
+    found = None if point is None else percentile_interval(values, q, n)
     return ms(point) + (f" [{ms(found[0])}, {ms(found[1])}]" if found else "")
 
 
-def ratio(found: Ratio | None) -> str:
-    """How many times sooner, with its interval; ~ where chance explains it as well."""
+def ratio(found: Ratio | None, n: int) -> str:
+    """How many times sooner, with its interval; ~ where chance explains it as well.
+
+    It says how many of the `n` sentences it is about, if not about all: those that failed in a run are in no ratio.
+    """
     if found is None:
         return "n too small"
+    digits = 1 if found.low >= 2 else 2
     unclear = " ~" if found.p >= 0.05 else ""
-    return f"{found.ratio:.1f}x [{found.low:.1f}, {found.high:.1f}]{unclear}"
+    survivors = f" ({found.n} of {n})" if found.n < n else ""
+    low, middle, high = (f"{x:.{digits}f}" for x in (found.low, found.ratio, found.high))
+    return f"{middle}x [{low}, {high}]{unclear}{survivors}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

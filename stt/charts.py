@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stt.config import Target
 from stt.results import latencies
-from stt.statistics import percentile
+from stt.statistics import percentile, tail
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,8 @@ def stage_budget(
     _limit_line(axes, target, vertical=True)
     axes.set_xlabel("time since the last source character arrived [ms]")
     axes.set_title(
-        "Where the time goes: median of each span; whisker: p50 to p95 of the whole", loc="left"
+        f"Where the time goes: median of each span; whisker: p50 to p{target.percentile} of the whole",
+        loc="left",
     )
     _legend(fig, axes, 3)
     return _captioned(fig, caption)
@@ -84,14 +85,15 @@ def distribution(
     fig, panels = _figure(9.0, 4.0 + 0.2 * len(labels), 1, 2)
     for axes, metric in zip(panels, names, strict=True):
         for (run, label), (ink, dash) in zip(labels.items(), _inks(), strict=False):
-            values = latencies(frame[frame["run"] == run], metric)
+            rows = frame[frame["run"] == run]
+            values = latencies(rows, metric)
             times = sorted(value for value in values if math.isfinite(value))
             shares = [100 * (i + 1) / len(values) for i in range(len(times))]
             name = f"{label} (n={len(values)})"
             axes.step(
                 times, shares, where="post", color=ink, linestyle=dash, linewidth=1.6, label=name
             )
-            high = percentile(values, target.percentile)
+            high = _tail(rows, values, target)
             if math.isfinite(high):
                 axes.plot([high], [target.percentile], "o", color=ink, markersize=5, clip_on=False)
         axes.axhline(target.percentile, color=GREY, linewidth=0.8, linestyle=":")
@@ -166,14 +168,22 @@ def _stack(axes: Axes, y: float, rows: pd.DataFrame, metric: str, target: Target
             )
             left += width
     values = latencies(rows, metric)
-    middle, high = percentile(values, 50), percentile(values, target.percentile)
+    middle, high = percentile(values, 50), _tail(rows, values, target)
+    lost = int((rows["status"] != "ok").sum())
     told = [f"{name} {value:.0f}" for name, value in (("p50", middle), (f"p{target.percentile}", high))
             if math.isfinite(value)]  # fmt: skip
     if math.isfinite(middle) and math.isfinite(high):
         axes.plot([middle, high], [y, y], color=DARK, linewidth=1, marker="|", markersize=7)
         left = max(left, high)
     note = f"  {' · '.join(told)} ms  to {SHORT[metric]}" if told else f"  no {metric}"
+    note += f", {lost} of {len(rows)} not ok" if lost else ""
     axes.text(left, y, note, va="center", fontsize=8, color=DARK)
+
+
+def _tail(rows: pd.DataFrame, values: list[float], target: Target) -> float:
+    """The target's percentile, as the table has it; NaN: n too small."""
+    found = tail(values, target.percentile, rows["id"].nunique())
+    return math.nan if found is None else found
 
 
 def _near_median(words: list[int], values: list[float], count: int) -> float:

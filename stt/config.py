@@ -28,6 +28,7 @@ class Measure:
     passes: int = 1
     limit: int | None = None
     seed: int = 0
+    shuffle: bool = True
     warmup_max: int = 40
     warmup_tolerance: float = 0.05
     against: list[str] = field(default_factory=list)

@@ -156,7 +156,7 @@ def _read_verified(directory: Path) -> dict[str, bytes] | None:
     except (OSError, ValueError):
         return None
     intact = all(hashlib.sha256(files[name]).hexdigest() == sums[name] for name in sums)
-    return files if intact and "model.bin" in files else None
+    return files if intact and {"model.bin", "shared_vocabulary.json"} <= files.keys() else None
 
 
 def _publish(built: Path, cached: Path) -> None:

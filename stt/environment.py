@@ -74,7 +74,9 @@ def _read(path: str) -> str | None:
 
 def _output(*command: str) -> str | None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="surrogateescape", timeout=10, check=True
+        )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
@@ -133,9 +135,12 @@ def commit() -> dict[str, Any]:
     # The last commit that touched code: a commit of results does not make older numbers foreign.
     head = _output("git", "-C", str(root), "log", "-1", "--format=%H", "--", *code)
     changed = _output("git", "-C", str(root), "diff", "HEAD", "--", *code) or ""
-    new = _output("git", "-C", str(root), "ls-files", "-o", "--exclude-standard", "--", *code) or ""
-    for name in new.splitlines():
-        changed += name + hashlib.sha256((root / name).read_bytes()).hexdigest()
+    new = (
+        _output("git", "-C", str(root), "ls-files", "-oz", "--exclude-standard", "--", *code) or ""
+    )
+    for name in filter(None, new.split("\0")):
+        file = root / name  # or a link to a folder
+        changed += name + (hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "")
     return {"commit": head or None, "dirty": _hash(changed) if changed else None}
 
 
@@ -173,7 +178,7 @@ def _memory_bytes() -> int | None:
 
 def _hash(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def run_key(config: dict[str, Any], choices: dict[str, str]) -> str:

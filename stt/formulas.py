@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _DOLLARS = re.compile(r"\$\$(?=\S)([^$]+)\$\$|\$(?=[^$\d\s]|[^$\s]*[\\^])([^$]*[^$\s])\$(?!\d)")
 """Around a formula; not before an amount ($5 and $10) or a name ($HOME and $PATH)."""
@@ -16,8 +17,10 @@ _COMMANDS = {
     "to": "→", "rightarrow": "→", "in": "in", "ldots": "…", "dots": "…",
 }  # fmt: skip
 _COMMAND = re.compile(rf"(?<![A-Za-z]{{2}})\\({'|'.join(_COMMANDS)})(?![A-Za-z])")
-_POWER = re.compile(r"(?<=[\w)\]])\^(?:\{([^{}]*)\}|(-?\w+))")
-_MARKS = re.compile(r"[\\$^]")
+_POWER = re.compile(r"(?<=[\w)\]])(?:\^|(?<=\d)\*\*(?=\d))(?:\{([^{}]+)\}|(-?\w+))")
+_RAISED = re.compile(r"(?:(?<=[\d)\]])|(?<=\b[A-Za-z])|(?<=\b[ckm]m))[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+"""A power, not a footnote: its compatibility form would make 102 of 10²."""
+_MARKS = re.compile(r"[\\$^⁰¹²³⁴⁵⁶⁷⁸⁹]|\d\*\*\d")
 
 
 def read_aloud(text: str) -> str:
@@ -25,10 +28,16 @@ def read_aloud(text: str) -> str:
     if not _MARKS.search(text):
         return text
     text = _DOLLARS.sub(lambda found: found[1] or found[2], text)
-    text = _POWER.sub(_power, text)
-    while (said := _GROUP.sub(_group, _FRACTION.sub(r" \1 / \2 ", text))) != text:
+    text = _RAISED.sub(_raised, text)
+    while (
+        said := _GROUP.sub(_group, _FRACTION.sub(r" \1 / \2 ", _POWER.sub(_power, text)))
+    ) != text:
         text = said
     return _COMMAND.sub(lambda found: f" {_COMMANDS[found[1]]} ", text)
+
+
+def _raised(found: re.Match[str]) -> str:
+    return "^" + unicodedata.normalize("NFKC", found[0]).replace("−", "-").lstrip("+")
 
 
 def _power(found: re.Match[str]) -> str:

@@ -224,12 +224,14 @@ class Speech:
         message = self._recent.get(name or "") or self._message
         if message is None or message.name == name:
             return message
-        said = "".join(message.blocks()).strip()
+        whole = "".join(message.blocks())
+        said = whole.strip()
         if (name is not None and message.named) or not said or not text.strip().startswith(said):
             return None
         # The same text again, and nothing shows that it is a snapshot: it is said on purpose.
-        again = text.strip() == said and not (message.streamed or message.grown or message.open)
-        return None if again else message
+        again = text.strip() == said and len(text) <= len(whole)
+        shown = message.streamed or message.grown or message.open
+        return None if again and not shown else message
 
     def _blocks(self, content: Any) -> list[str | None] | None:
         """Text of each block, None for one that is no speech; None when there is no content."""

@@ -115,4 +115,6 @@ def imbalance(record: dict[str, Any]) -> list[str]:
         faults.append(f"first chunk and its mark differ by {apart_ns / 1e6:.1f} ms")
     if marks_ns.get("synthesize_end", -1) < times_ns[-1]:
         faults.append("synthesis ended before its last chunk")
+    if marks_ns.get("translate_end", 0) > marks_ns.get("synthesize_end", 0):
+        faults.append("translation ended after synthesis")
     return faults

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,7 +85,7 @@ class Pipeline:
         *,
         closed_loop: bool = False,
         done: Collection[str] = (),
-    ) -> Iterator[Utterance]:
+    ) -> Generator[Utterance]:
         """Speak everything in `deltas`; yield each utterance when it has ended.
 
         Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 from collections.abc import Generator, Iterator
@@ -12,6 +13,8 @@ from typing import Any
 from stt import environment
 from stt.arm import Arm
 from stt.errors import ConfigError, EngineError, SttError
+
+log = logging.getLogger(__name__)
 
 FAREWELL_S = 30.0
 """How long the other process may take to write and close everything."""
@@ -97,6 +100,7 @@ def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) ->
     environment.settle()
     arm: Arm | None = None
     turns: Generator[Any] | None = None
+    written = True
     try:
         while (asked := calls.recv()) is not None:
             call, *given = asked
@@ -123,5 +127,9 @@ def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) ->
     finally:
         if turns is not None and arm is not None:
             turns.close()
-            arm.finish()
-    environment.leave(arm.exit_status if arm is not None else 2)
+            try:
+                arm.finish()
+            except SttError as error:
+                log.error("%s", error)
+                written = False
+    environment.leave(arm.exit_status if arm is not None and written else 2)

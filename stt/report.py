@@ -45,7 +45,7 @@ def measured(frame: pd.DataFrame) -> pd.DataFrame:
 def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
     """One run: latency, stages, quality, failures; the verdict is the last lines."""
     from stt.results import latencies
-    from stt.statistics import verdict
+    from stt.statistics import percentile, verdict
 
     rows = measured(frame)
     first = rows.iloc[0]
@@ -80,6 +80,12 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
     if quality:
         lines.append(f"quality: chrF {quality[0]:.2f}, BLEU(char) {quality[1]:.2f}")
     lines.append(f"utterances: {cells.statuses(rows)}")
+    late_s = [value / 1e3 for value in ok["lag_ms"]]
+    if late_s and percentile(late_s, 95) > 1 + max(ok["total_ms"]) / 1e3:
+        lines.append(
+            f"overloaded: speech was heard later than these latencies say, because the speech before it was still going on: "
+            f"p50 {percentile(late_s, 50):.1f} s, p95 {percentile(late_s, 95):.1f} s, at most {max(late_s):.1f} s (lag_ms)"
+        )
     bad = rows[rows["status"] != "ok"]
     lines += [f"  {row.id}: {row.status}: {row.error}" for row in bad.head(10).itertuples()]
     if not bool(rows["valid"].all()):
@@ -111,6 +117,12 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
         raise ResultsError(
             "These runs spoke different text under the same ids; latencies of different text say nothing."
         )
+    n = len(texts)
+    spoken = rows.groupby("run")["id"].nunique()
+    if (spoken < n).any() and spoken.sum() == n:
+        raise ResultsError(
+            "These runs have no sentence in common; latencies of different text say nothing."
+        )
     lines = []
     ratios = {} if baseline is None else sooner(rows, baseline, ("ttfa_audible_ms", "total_ms"))
     engines = _engines(rows)
@@ -128,7 +140,7 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
         line.append(f"{quality[0]:.1f} / {quality[1]:.1f}" if quality else "-")
         line.append(str(int((part["status"] != "ok").sum())))
         own = [ratio for (name, _), ratio in ratios.items() if name == run]
-        line += ["1", "1"] if run == baseline else [cells.ratio(ratio) for ratio in own]
+        line += ["1", "1"] if run == baseline else [cells.ratio(ratio, n) for ratio in own]
         lines.append(line)
     counts = cells.counts(rows)
     head = (
@@ -136,12 +148,14 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
         "chrF / BLEU", "not ok", "audible sooner", "total sooner",
     )  # fmt: skip
     note = f"ms; n={counts}"
+    if (spoken < n).any():
+        note += "; not every run spoke every sentence: compare the ratios, not the times"
     if rows["machine"].nunique() > 1:
         note += "; measured on different machines: times are not those of the engines alone"
     if baseline is None:
         return cells.table(head[:-2], lines) + "\n" + note
     note += f"; sooner: geometric mean of paired ratios to {baseline}, 95 % bootstrap interval"
-    if any(cell.endswith("~") for line in lines for cell in line):
+    if any("~" in cell for line in lines for cell in line):
         note += f"; ~: p >= 0.05, Holm's correction for {len(ratios)} comparisons"
     return cells.table(head, lines) + "\n" + note
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -172,16 +173,17 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
     from stt.arm import Arm
 
     arms: list[Any] = []
-    try:
+    with ExitStack() as finishing:  # every arm, whatever becomes of the others
         if cfg.measure.against:
             from stt.remote import RemoteArm
 
-            arms.append(RemoteArm(cfg, chosen, folder))
-            arms.extend(
-                RemoteArm(*_other(name, chosen, folder, cfg)) for name in cfg.measure.against
-            )
+            others = (_other(name, chosen, folder, cfg) for name in cfg.measure.against)
+            for asked in ((cfg, chosen, folder), *others):
+                arms.append(RemoteArm(*asked))
+                finishing.callback(arms[-1].finish)
         else:
             arms.append(Arm.prepare(cfg, chosen, folder))
+            finishing.callback(arms[-1].finish)
         for arm in arms:
             arm.load()
         most = max([arm.warm_up() for arm in arms])
@@ -191,9 +193,6 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
             _take_turns(arms, int(cfg.measure.seed))
         else:
             _measure(arms[0])
-    finally:
-        for arm in arms:
-            arm.finish()
     written = _print([arm.folder for arm in arms], cfg.target)
     return max(int(arm.exit_status) for arm in arms) or int(not written)
 

@@ -45,6 +45,8 @@ _MAY_END = _words("""
     Jr Sr St Ave Blvd Rd Inc Ltd Co Corp Bros Dept Univ Assn Ph.D al dept Jan Feb Mar Apr Jun Jul
     Aug Sep Sept Oct Nov Dec Mon Tue Tues Wed Thu Thur Thurs Fri Sat Sun
 """)
+_PLACE = re.compile(r"\s+|[,、，](?!\d)")
+"""Where a sentence that is too long may be cut: not inside 1,000."""
 _MOSTLY_END = _words("etc a.m p.m")
 # Words that begin a sentence more often than they go on with a name (after U.S., J., Inc.).
 _OPENERS = _words("""
@@ -147,8 +149,8 @@ class Segmenter:
         if stop < limit:
             return -1
         cut = max(start + len(text[start:stop].rstrip()), start + 1)
-        spaces = [m.end() for m in re.finditer(r"\s+|[,、，]", text[start:cut])]
-        return start + spaces[-1] if spaces else stop
+        spaces = [m.end() for m in _PLACE.finditer(text, start, cut + 1) if m.end() <= cut]
+        return spaces[-1] if spaces else stop
 
     def _decide(self, found: re.Match[str], start: int, stop: int) -> int:
         """YES, NO or WAIT for a candidate; or NO up to an index, which is given instead."""

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import ClassVar
@@ -65,24 +66,19 @@ class CorpusLine:
     reference: str | None = None
 
 
-def corpus_sha256(path: str | None) -> str:
-    """Checksum of the corpus file (None: the packaged one).
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    return hashlib.sha256(_corpus_bytes(path)).hexdigest()
-
-
 def read_corpus(path: str | None) -> list[CorpusLine]:
     """Sentences of a corpus file: one a line, or TSV id, bucket, source, reference.
 
     Raises:
         ConfigError: missing, empty, not text, a row of another shape, or an id used twice.
     """
+    return _parsed(_corpus_bytes(path), path)
+
+
+def _parsed(content: bytes, path: str | None) -> list[CorpusLine]:
     where = f"source.path={path}" if path else "the packaged corpus"
     try:
-        text = _corpus_bytes(path).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{where} is not UTF-8 text (byte {error.start} is wrong). Convert it to UTF-8 first."
@@ -135,19 +131,30 @@ class Corpus(Source):
 
     path: str | None
 
+    @cached_property
+    def _content(self) -> bytes:
+        """What the file held when it was first read: what is spoken is what was hashed."""
+        return _corpus_bytes(self.path)
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of what the corpus held when it was first read."""
+        return hashlib.sha256(self._content).hexdigest()
+
+    @cached_property
     def lines(self) -> list[CorpusLine]:
-        """The lines in which something can be said; the others are counted, and named once.
+        """The lines in which something can be said; the others are counted, and named.
 
         Raises:
             ConfigError: there is none, or see `read_corpus`.
         """
-        lines = read_corpus(self.path)
+        lines = _parsed(self._content, self.path)
         silent = dict.fromkeys(line.id for line in lines if not clean(line.text))
         if len(silent) == len(lines):
             raise ConfigError(
                 f"source.path={self.path}: nothing in it can be said. Put a sentence on each line."
             )
-        if silent and not self.skipped:  # once, not each time the corpus is read
+        if silent:
             log.warning("nothing can be said of %s: no utterance, no record", ", ".join(silent))
             self.skipped["nothing can be said"] = len(silent)
         return [line for line in lines if line.id not in silent]
@@ -161,7 +168,7 @@ class CorpusClosed(Corpus):
 
     def deltas(self) -> Iterator[Delta]:
         """One delta a sentence."""
-        for line in self.lines():
+        for line in self.lines:
             yield Delta(line.text, self.clock(), line.id, True, line.reference, line.bucket)
 
 
@@ -187,7 +194,7 @@ class CorpusOpen(Corpus):
 
     def deltas(self) -> Iterator[Delta]:
         """Deltas stamped with the time they were due, however late they are."""
-        lines = self.lines()
+        lines = self.lines
         step_ns, gap_ns = round(1e9 / self.tokens_per_s), round(self.gap_s * 1e9)
         due_ns = self.clock()
         for line in lines:

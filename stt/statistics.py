@@ -46,49 +46,29 @@ def tail(values: Sequence[float], q: float, n: int | None = None) -> float | Non
 
 
 def percentile_interval(
-    values: Iterable[float], q: float, confidence: float = 0.95
+    values: Iterable[float], q: float, n: int | None = None, confidence: float = 0.95
 ) -> tuple[float, float] | None:
-    """Distribution-free interval of a percentile, for distinct sentences.
+    """Distribution-free interval of a percentile.
 
-    Its ends are order statistics (David and Nagaraja, Order Statistics, section 7.1).
-    None when the sample is too small for both ends to exist.
-    """
-    ordered = _ordered(values)
-    n, share = len(ordered), q / 100
-    side = (1 - confidence) / 2
-    below = np.cumsum(_binomial(n, share))  # below[k] = P(at most k values under the percentile)
-    low = int(np.searchsorted(below, side, side="right"))  # rank l: P(B <= l - 1) <= side
-    high = int(np.searchsorted(below, 1 - side, side="left")) + 1  # rank u: P(B >= u) <= side
-    return (float(ordered[low - 1]), float(ordered[high - 1])) if low >= 1 and high <= n else None
-
-
-def bootstrap_percentile(
-    values: Sequence[float],
-    ids: Sequence[str],
-    q: float,
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> tuple[float, float]:
-    """Interval of a percentile when sentences repeat: sentences are drawn, with all their repeats.
+    Its ends are order statistics (David and Nagaraja, Order Statistics, section 7.1). Where sentences repeat, the ranks are
+    those of the sentences: repeats make the values between them denser, not surer. None when n is too small for both ends.
 
     Args:
-        values: one an utterance; NaN counts as inf.
-        ids: the sentence of each value.
+        n: distinct sentences, when they repeat; as many as values otherwise.
     """
-    sample = np.nan_to_num(np.asarray(values, float), nan=np.inf, posinf=np.inf)
-    names, sentence = np.unique(np.asarray(ids), return_inverse=True)
-    order = np.argsort(sample, kind="stable")
-    ordered, owner = sample[order], sentence[order]
-    found: list[float] = []
-    rng = np.random.default_rng(seed)
-    block = max(1, 2_000_000 // len(ordered))  # keeps the weights of a block near 16 MB
-    for start in range(0, draws, block):
-        times = resamples(rng, len(names), min(block, draws - start))[:, owner].cumsum(axis=1)
-        ranks = np.ceil(np.round(q * times[:, -1] / 100, 9))
-        found.extend(ordered[(times < ranks[:, None]).sum(axis=1)].tolist())
-    return between(np.array(found), confidence)
+    ordered = _ordered(values)
+    n = len(ordered) if n is None else n
+    side = (1 - confidence) / 2
+    below = np.cumsum(_binomial(n, q / 100))  # below[k] = P(at most k values under the percentile)
+    low = int(np.searchsorted(below, side, side="right"))  # rank l: P(B <= l - 1) <= side
+    high = int(np.searchsorted(below, 1 - side, side="left")) + 1  # rank u: P(B >= u) <= side
+    if low < 1 or high > n:
+        return None
+    each = len(ordered) / n
+    return (
+        float(ordered[math.floor((low - 1) * each)]),
+        float(ordered[math.ceil(high * each) - 1]),
+    )
 
 
 class Outcome(StrEnum):

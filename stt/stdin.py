@@ -99,8 +99,9 @@ class Stdin(Source):
     def close(self) -> None:
         """Stop reading, even while nothing comes (where the system lets a read be watched)."""
         self._closed = True
-        if self._wake is not None:
-            os.write(self._wake, b"\0")
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            os.close(wake)  # wakes the thread that reads
 
     def _chunks(self, stream: BinaryIO) -> Iterator[Chunk]:
         """Bytes as soon as there are any, and when that was."""
@@ -136,10 +137,7 @@ class Stdin(Source):
         except OSError as error:
             found.put(error)
         finally:
-            wake, self._wake = self._wake, None
             os.close(woken)
-            if wake is not None:
-                os.close(wake)
 
     def _text(self, chunks: Iterator[Chunk], *, typed: bool) -> Iterator[Delta]:
         decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from stt.engine import Unit
-from stt.errors import reason
+from stt.errors import EngineError, reason
 from stt.messages import Delta, Status, Utterance
 from stt.quality import degeneration
 from stt.reading import sentences
@@ -48,6 +48,7 @@ class Stream:
         self._clock = pipeline.clock
         self._slots = threading.Semaphore(pipeline.settings.in_flight)
         self._idle = threading.Condition()
+        self._storing = threading.Lock()  # a sink is used by one thread at a time
         self._jobs: dict[int, Job] = {}
         self._yielded: Job | None = None  # the caller has it, and nothing is left to say of it
         self._stopping = False
@@ -84,9 +85,12 @@ class Stream:
         with self._idle:
             self._idle.notify_all()
         self._slots.release()
+        stored = self._storing.acquire(timeout=1.0)  # a write that hangs must not hold up the end
         for stage in (self._translate, self._synthesize):
             stage.abandoned = True
             stage.put(None)
+        if stored:
+            self._storing.release()
 
     def cancelled(self) -> list[Utterance]:
         left = [job for job in self._jobs.values() if job is not self._yielded]
@@ -155,6 +159,8 @@ class Stream:
             for clause in self._pipeline.translator.translate(job.sentence.text):
                 if stage.abandoned:
                     return
+                if not isinstance(clause.text, str):
+                    raise EngineError(f"a clause's text must be str, not {clause.text!r}")
                 job.timeline.mark("first_clause")
                 job.clauses.append(clause)
                 if self._settings.overlap:
@@ -201,39 +207,50 @@ class Stream:
         stage.check()
         job.timeline.mark("synthesize_start")
         for chunk in self._pipeline.synthesizer.synthesize(text):
-            if stage.abandoned:
-                return
-            handed_ns = job.timeline.mark("first_chunk") if not job.chunks else self._clock()
-            try:
-                self._sink.write(job.sentence.id, chunk)
-            except OSError as error:
-                job.end(Status.failed, _why("sink", error))
-                return
-            job.hear(chunk, handed_ns)
+            if not chunk.samples.size:
+                continue  # nothing of it is heard
+            with self._storing:
+                if stage.abandoned:
+                    return
+                handed_ns = job.timeline.mark("first_chunk") if not job.chunks else self._clock()
+                try:
+                    self._sink.write(job.sentence.id, chunk)
+                except Exception as error:
+                    job.end(Status.failed, _why("sink", error))
+                    return
+                job.hear(chunk, handed_ns)
 
     def _finish(self, job: Job) -> None:
-        """Everything of `job` was spoken: judge it and hand it to the caller."""
+        """Everything of `job` was spoken: judge it and hand it to the caller, whatever else fails."""
         job.timeline.mark("synthesize_end")
         try:
-            self._sink.end(job.sentence.id)
-        except OSError as error:
+            with self._storing:
+                self._sink.end(job.sentence.id)
+        except Exception as error:
             job.end(Status.failed, _why("sink", error))
-        translation = "".join(clause.text for clause in job.clauses)
-        if job.status is Status.ok:
-            fault = self._fault(job.sentence.text, translation)
-            if any(clause.truncated for clause in job.clauses):
-                job.end(
-                    Status.truncated,
-                    "the translation was cut off, at the length limit or in a loop",
-                )
-            elif fault:
-                job.end(Status.degenerate, fault)
-            elif not any(count for _, count in job.chunks):
-                job.end(Status.failed, "the synthesizer made no audio")
-            elif self._pipeline.fallback:
-                job.end(Status.fallback, self._pipeline.fallback)
+        try:
+            self._judge(job)
+        except Exception as error:
+            job.end(Status.failed, _why("engine", error))
         job.spoken.set()
         self._done.put(job)
+
+    def _judge(self, job: Job) -> None:
+        """Give `job` a status worse than ok for what is wrong with its translation, its audio or its engines."""
+        if job.status is not Status.ok:
+            return
+        fault = self._fault(job.sentence.text, "".join(clause.text for clause in job.clauses))
+        if any(clause.truncated for clause in job.clauses):
+            job.end(
+                Status.truncated,
+                "the translation was cut off, at the length limit or in a loop",
+            )
+        elif fault:
+            job.end(Status.degenerate, fault)
+        elif not any(count for _, count in job.chunks):
+            job.end(Status.failed, "the synthesizer made no audio")
+        elif self._pipeline.fallback:
+            job.end(Status.fallback, self._pipeline.fallback)
 
     def _fault(self, source: str, translation: str) -> str | None:
         translator = self._pipeline.translator

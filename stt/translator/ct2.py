@@ -150,9 +150,9 @@ class CTranslate2(Translator):
         yield self._last(whole, 0, tokens, 0, source)
 
     def close(self) -> None:
-        """Stop the decoding thread and free the model."""
+        """Free the model, as soon as a sentence that is being decoded is."""
         if self._decoding is not None:
-            self._decoding.shutdown(cancel_futures=True)
+            self._decoding.shutdown(wait=False, cancel_futures=True)
         self._decoding = self._translator = None
 
     def _encode(self, text: str) -> list[str]:

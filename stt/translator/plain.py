@@ -14,8 +14,10 @@ from collections.abc import Iterable
 _CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
 _AMOUNT = r"(?<![\d.,])\d(?:[\d.,]{0,30}\d)?"
 _SCALES = {"k": "thousand", "m": "million", "b": "billion", "bn": "billion", "t": "trillion"}
-_SCALE = r"\s?(?:thousand|million|billion|trillion)\b|(?:[KkMBT]|bn)(?!\w)"
-_MONEY = re.compile(rf"([$€£¥₹])\s?({_AMOUNT})({_SCALE})?|({_AMOUNT})({_SCALE})?\s?([$€£¥₹])")
+_SCALE = r"\s?(?i:thousand|million|billion|trillion)\b|(?:[KkMmBbTt]|bn)(?!\w)"
+_MONEY = re.compile(
+    rf"(\b[A-Z]{{1,2}})?([$€£¥₹])\s?({_AMOUNT})({_SCALE})?|({_AMOUNT})({_SCALE})?\s?([$€£¥₹])"
+)
 _BRACKETED = re.compile(r"<(/?[A-Za-z_](?:[^<>]*[^\s<>])?)>")
 """A tag, a type or a placeholder; `a<b and c>d` is none."""
 _JOINED = re.compile(r"\s(?:and|or|&&|\|\|)\s")
@@ -36,17 +38,19 @@ _WORD = re.compile(r"[^\W\d_]+")
 _PHRASES = (
     (re.compile(r"\s*(?:=>|->)\s*"), ", "),
     (re.compile(r"\s?[µμ]s\b"), " microseconds"),
-    (re.compile(r"°\s?(?:C\b)?"), " degrees "),
+    (re.compile(r"\s?[µμ]m\b"), " micrometers"),
+    (re.compile(r"℃|°\s?(?:C\b)?"), " degrees "),
     (re.compile(r"#(?=\d)"), "number "),
     (re.compile(r"(?<=\b[CF])#"), " sharp"),
+    (re.compile(r"(?<=\d)\s?~\s?(?=\d)"), "-"),
     (re.compile(r"~(?=\d)"), "about "),
-    (re.compile(r"(?<=[\d\s])[*×](?=[\d\s])"), " x "),
+    (re.compile(r"(?<=\w)[*×](?=\w)|(?<=[\d\s])[*×](?=[\d\s])"), " x "),
 )
 _SYMBOLS = str.maketrans(
     {
         "’": "'", "‘": "'", "‚": "'", "′": "'", "`": "'", "“": '"', "”": '"', "„": '"', "″": '"', "«": '"', "»": '"',
         "–": "-", "−": "-", "‑": "-", "‒": "-", "[": "(", "{": "(", "]": ")", "}": ")", "\\": "/",
-        "=": " equals ", "@": " at ", "|": ", ", "÷": " divided by ", "±": " plus or minus ", "¢": " cents", "§": "section ",
+        "=": " equals ", "@": " at ", "|": ", ", "÷": " divided by ", "±": " plus or minus ", "¢": " cents", "≈": " is about ", "Ω": " ohms ", "§": "section ",
     }
 )  # fmt: skip
 
@@ -73,7 +77,7 @@ def plain(text: str, known: frozenset[str]) -> str:
         text = pattern.sub(words, text)
     text = _COMPARISON.sub(_compared, text)
     text = _WORD.sub(lambda found: _spelled(found[0], known), text.translate(_SYMBOLS))
-    return " ".join("".join(_known(c, known) for c in text).split())
+    return " ".join("".join(_known(c, known) or " " for c in text).split())
 
 
 def _all(text: str, known: frozenset[str]) -> bool:
@@ -94,10 +98,11 @@ def _known(character: str, known: frozenset[str]) -> str:
 
 
 def _money(found: re.Match[str]) -> str:
-    amount, scale, sign = found[2] or found[4], found[3] or found[5] or "", found[1] or found[6]
+    amount, scale, sign = found[3] or found[5], found[4] or found[6] or "", found[2] or found[7]
     scale = f" {_SCALES[scale.lower()]}" if scale.lower() in _SCALES else scale
     one = (amount == "1" and not scale) or sign == "¥"
-    return f"{amount}{scale} {_CURRENCIES[sign]}{'' if one else 's'}"
+    country = f"{found[1]} " if found[1] else ""  # US$5
+    return f"{amount}{scale} {country}{_CURRENCIES[sign]}{'' if one else 's'}"
 
 
 def _named(found: re.Match[str]) -> str:

@@ -11,7 +11,8 @@ import unicodedata
 
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _RANGE = re.compile(
-    rf"(?<![\w.,/:-])(?<!\) )({_NUMBER})([%％]?)[-–~〜～]({_NUMBER})(?![\d/:-])", re.ASCII
+    rf"(?<![\w.,/:-])(?<!\) )(?!0\d|\d{{3}}-\d{{4}}(?!\d))({_NUMBER})([%％]?)[-–~〜～]({_NUMBER})(?![\d/:-])",
+    re.ASCII,
 )
 _DATE = re.compile(r"(?<![\d-])(\d{4})-(0?[1-9]|1[0-2])-(0?[1-9]|[12]\d|3[01])(?![\d-])")
 _VERSION = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?![\d.])")

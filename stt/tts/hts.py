@@ -9,9 +9,10 @@ engine is opaque memory, so no struct layout is assumed (hts_engine API 1.10).
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stt.errors import EngineError, EngineUnavailable
 
@@ -98,10 +99,11 @@ class Voice:
             ) from error
         self._memory = (ctypes.c_char * (_ENGINE_BYTES + _GUARD_BYTES))()
         ctypes.memset(ctypes.addressof(self._memory) + _ENGINE_BYTES, _GUARD, _GUARD_BYTES)
-        self._engine: int | None = ctypes.addressof(self._memory)
+        self._engine = ctypes.addressof(self._memory)
         self._call["initialize"](self._engine)
+        # Not before its last user is gone: a thread may be inside it when a run is stopped.
+        weakref.finalize(self, _clear, self._call["clear"], self._memory)
         if self._call["load"](self._engine, (ctypes.c_char_p * 1)(voice), 1) != _YES:
-            self.close()
             raise EngineUnavailable(f"The HTS engine cannot load the voice {voice.decode()}.")
         self._states: int = self._call["get_nstate"](self._engine)
         self.streams: int = self._call["get_nstream"](self._engine)
@@ -167,8 +169,6 @@ class Voice:
         finally:
             self._libc.free(text)
 
-    def close(self) -> None:
-        """Free the engine. Safe to call twice."""
-        if self._engine is not None:
-            self._call["clear"](self._engine)
-            self._engine = None
+
+def _clear(clear: Any, memory: Any) -> None:
+    clear(ctypes.addressof(memory))

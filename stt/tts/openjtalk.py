@@ -175,9 +175,8 @@ class OpenJTalk(Synthesizer):
                 start = end
 
     def close(self) -> None:
-        """Free the voice. Safe to call twice."""
-        if getattr(self, "_trajectories", None) is not None:
-            self._trajectories.close()
+        """Let the voice go, as soon as no thread speaks with it. Safe to call twice."""
+        self.__dict__.pop("_trajectories", None)
 
 
 def _from_onset(samples: NDArray[np.float32], hop: int) -> NDArray[np.float32]:

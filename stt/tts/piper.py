@@ -93,7 +93,7 @@ class Piper(Synthesizer):
         self._facts = {
             "engine": "piper",
             "version": f"piper-tts {version('piper-tts')}, onnxruntime {onnxruntime.__version__}",
-            "model": path.name,
+            "model": self.model,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "phonemes": config.phoneme_type.value,
             "sample_rate": config.sample_rate,

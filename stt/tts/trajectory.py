@@ -106,11 +106,6 @@ class Trajectories:
         log_f0 = np.where(window.log_f0 > UNVOICED, window.log_f0 * ratio + shift, window.log_f0)
         return Parameters(cepstrum, log_f0, window.mixing, window.durations)
 
-    def close(self) -> None:
-        """Free the voices. Safe to call twice."""
-        self.voice.close()
-        self._plain.close()
-
 
 def _is_speech(labels: list[bytes], durations: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.repeat([phoneme(label) not in (b"sil", b"pau") for label in labels], durations)

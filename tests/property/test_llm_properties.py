@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stt.llm import Speech
@@ -66,6 +66,7 @@ NOISE = st.sampled_from(
 
 
 @given(WORDS, st.sampled_from(["msg_1", None]), st.booleans(), st.lists(NOISE, max_size=3))
+@example(["Hi.", " "], None, False, [])
 def test_growing_snapshots_are_said_once(pieces, name, wrapped, noise):
     texts = ["".join(pieces[: n + 1]) for n in range(len(pieces))]
     lines = [whole([block(text)], name, wrapped) for text in texts]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from stt.comparison import holm, paired
 from stt.statistics import (
     Outcome,
-    bootstrap_percentile,
     percentile,
     percentile_interval,
     trend,
@@ -63,15 +62,6 @@ def test_repeating_every_sentence_changes_no_verdict(values: list[float], times:
     once = verdict(values, 150, ids=ids)
     again = verdict(values * times, 150, ids=ids * times)
     assert (once.outcome, once.n, once.needed) == (again.outcome, again.n, again.needed)
-
-
-@given(st.lists(latency, min_size=1, max_size=60))
-@settings(max_examples=30)
-def test_bootstrap_bounds_are_ordered_observed_values(values: list[float]) -> None:
-    ids = [str(i % 7) for i in range(len(values))]
-    low, high = bootstrap_percentile(values, ids, 95, draws=100)
-    assert low <= high
-    assert {low, high} <= set(values)
 
 
 @given(st.lists(latency, min_size=20, max_size=60), st.floats(0.1, 10))

@@ -15,7 +15,7 @@ from stt.clean import CELL, clean
          "This is bold, it, both, b, i and gone."),
         ("**Note: keep", "Note: keep"),
         ("**太字**です。", "太字です。"),
-        ("5 * 3 is 5*3 and 2**3, ~5 ms.", "5 * 3 is 5*3 and 2**3, ~5 ms."),
+        ("5 * 3 is 5*3 and 2**3, ~5 ms.", "5 * 3 is 5*3 and 2 cubed, ~5 ms."),
         ("Set snake_case and __init__.", "Set snake_case and init."),
         ("Run `npm install` in ``a `b` c``.", "Run npm install in a b c."),
         ("Keep `*args` and `a_b_`.", "Keep *args and a_b_."),

@@ -72,8 +72,10 @@ def test_intervals_enclose_their_percentile():
     text = summary(RUNS / "synthetic-slow")
     for name in report.MAIN:
         for cell in cells(text, name)[1:3]:
-            point, low, high = (float(number) for number in re.findall(r"[\d.]+", cell))
-            assert low <= point <= high
+            point, *found = (float(number) for number in re.findall(r"[\d.]+", cell))
+            if found:  # 64 sentences are enough for a p95, not for an interval around it
+                assert found[0] <= point <= found[1]
+        assert "[" in cells(text, name)[1]
 
 
 def test_failures_are_counted_named_and_never_leave_the_sample():
