@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from stt import environment, results, stored
-from stt.config import build
+from stt.config import build, check_values
 from stt.device import device_of_voice, require
-from stt.errors import ConfigError
+from stt.errors import EngineUnavailable, reason
 from stt.messages import Delta, Status, Utterance
-from stt.metrics import METRICS, imbalance
+from stt.metrics import imbalance
 from stt.pipeline import Pipeline
 from stt.player import playback
 from stt.reading import sentences
@@ -45,16 +45,7 @@ class Arm:
         """
         from omegaconf import OmegaConf
 
-        unknown = [name for name in cfg.target.metrics if name not in METRICS]
-        if unknown or not cfg.target.metrics or not 0 < cfg.target.percentile < 100:
-            raise ConfigError(
-                f"target.metrics={list(cfg.target.metrics)}, target.percentile={cfg.target.percentile}: "
-                f"the percentile lies between 0 and 100, the metrics are among {', '.join(METRICS)}."
-            )
-        counts = {"passes": cfg.measure.passes, "limit": cfg.measure.limit}
-        if any(count is not None and count < 1 for count in counts.values()):
-            said = ", ".join(f"measure.{name}={count}" for name, count in counts.items())
-            raise ConfigError(f"{said}: each must be at least 1 (no limit: null).")
+        check_values(cfg)
         parts = {
             group: build(cfg[group], f"{group}={chosen[group]}")
             for group in ("device", "translator", "tts", "segment", "source", "sink", "pipeline")
@@ -112,7 +103,10 @@ class Arm:
             EngineUnavailable, UnsupportedDevice, ResultsError: nothing was measured.
         """
         start_ns = monotonic_ns()
-        self.pipeline.load()
+        try:
+            self.pipeline.load()
+        except (ImportError, RuntimeError, OSError, ValueError, TypeError) as error:
+            raise EngineUnavailable(f"An engine cannot be loaded: {reason(error)}") from error
         self._load["load_s"] = (monotonic_ns() - start_ns) / 1e9
         header = {
             "key": environment.run_key(self.config, self.chosen),

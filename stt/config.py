@@ -211,3 +211,26 @@ def _class(target: str, choice: str) -> Any:
             f"{choice}: _target_ {target} is not a dataclass; its fields are the YAML's keys."
         )
     return cls
+
+
+def check_values(cfg: Any) -> None:
+    """Refuse what the types allow and nothing can be measured with.
+
+    Raises:
+        ConfigError: with the values that would do.
+    """
+    from stt.metrics import METRICS
+
+    target, counts = cfg.target, {"passes": cfg.measure.passes, "limit": cfg.measure.limit}
+    if not target.metrics or not set(target.metrics) <= set(METRICS):
+        raise ConfigError(
+            f"target.metrics={list(target.metrics)}: choose from {', '.join(METRICS)}."
+        )
+    if not 0 < target.percentile < 100 or not target.limit_ms > 0:
+        raise ConfigError(
+            f"target.percentile={target.percentile}, target.limit_ms={target.limit_ms}: "
+            "the percentile lies between 0 and 100, the limit above 0."
+        )
+    if any(count is not None and count < 1 for count in counts.values()):
+        said = ", ".join(f"measure.{name}={count}" for name, count in counts.items())
+        raise ConfigError(f"{said}: each must be at least 1 (no limit: null).")

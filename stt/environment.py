@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import platform
@@ -38,6 +39,9 @@ def settle() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # a pool that waits must not burn a core
     # Token callbacks and the voice share the interpreter: at the default of 5 ms one waits for the other.
     sys.setswitchinterval(0.0001)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a character that it lacks costs no report
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

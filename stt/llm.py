@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import re
@@ -10,53 +9,13 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from stt.said import Piece, Said
+
 _log = logging.getLogger(__name__)
 _REMEMBERED = 16
 """Messages that may still be repeated in full after they were streamed."""
 _SSE_FIELDS = ("event:", "id:", "retry:", ":")
 _ENDED = re.compile(r"(?:[^\s\d.]\.|[!?:\u2026。！？])[\"'”’»)\]*_`]*\s*\Z")
-
-Piece = tuple[str, str, bool]
-"""Message id, text that is new, message ended."""
-
-
-class _Message:
-    """What was said of one message, and whether it may still go on."""
-
-    def __init__(self, name: str, *, named: bool) -> None:
-        self.name = name
-        self.named = named  # the model gave the name
-        self.open = False  # there is text that `end` has not closed
-        self.over = self.streamed = self.grown = self.paused = False
-        self._blocks: list[io.StringIO] = []
-        self._last = " "
-
-    def say(self, text: str, *, new_block: bool = False) -> Iterator[Piece]:
-        if not self._blocks or new_block:
-            self._blocks.append(io.StringIO())
-        if not text:
-            return
-        # A text block may go on in the middle of a sentence (citations do), but never of a word.
-        if self._blocks[-1].tell() == 0 and not self._last.isspace() and text[0].isalnum():
-            yield from self.pause()
-        self._blocks[-1].write(text)
-        self._last = text[-1]
-        self.open, self.paused = True, False
-        yield self.name, text, False
-
-    def pause(self) -> Iterator[Piece]:
-        """Something that is no speech follows: what was said so far stands on its own."""
-        if self.open and not self.paused:
-            self.paused = True
-            yield self.name, "\n\n", False
-
-    def end(self) -> Iterator[Piece]:
-        if self.open:
-            self.open = False
-            yield self.name, "", True
-
-    def blocks(self) -> list[str]:
-        return [block.getvalue() for block in self._blocks]
 
 
 class Speech:
@@ -65,7 +24,7 @@ class Speech:
     Understands whole messages (`{"content": [{"type": "text", ...}]}`, also in
     `{"type": "assistant", "message": ...}`), growing snapshots of a message, streamed events
     (`content_block_delta` with `text_delta`, also in `{"type": "stream_event", "event": ...}`) and
-    `choices[0].delta.content`. Thinking, tools, other roles and summaries are passed over. What
+    `choices[0].delta.content`, `response.output_text.delta`, pieces with `done` or `stop`. Thinking, tools, other roles and summaries are passed over. What
     cannot be read is counted in `skipped` by kind, logged once each kind, and never raises.
 
     A whole message ends at once when its text ends like a sentence or it gives a stop reason;
@@ -75,8 +34,8 @@ class Speech:
     def __init__(self, skipped: Counter[str] | None = None) -> None:
         self.skipped: Counter[str] = Counter() if skipped is None else skipped
         self._count = 0
-        self._message: _Message | None = None
-        self._recent: dict[str, _Message] = {}
+        self._message: Said | None = None
+        self._recent: dict[str, Said] = {}
 
     def read(self, line: bytes) -> Iterator[Piece]:
         """Yield what `line` adds."""
@@ -86,6 +45,8 @@ class Speech:
             self.skip("bytes that are not UTF-8")
             text = line.decode("utf-8-sig", "replace")
         text = text.strip().removeprefix("data:").lstrip()  # server-sent events
+        if text == "[DONE]":
+            yield from self.finish()
         if not text or text == "[DONE]" or text.startswith(_SSE_FIELDS):
             return
         try:
@@ -127,8 +88,16 @@ class Speech:
             case "message_delta":
                 if self._dict(value, "delta").get("stop_reason") is not None:
                     yield from self.finish()
-            case "message_stop" | "error" | "user" | "result":
+            case "message_stop" | "user" | "result" | "response.completed":
                 yield from self.finish()
+            case "error":
+                yield from self._failed(value)
+            case "response.output_text.delta":
+                yield from self._stream(value.get("delta"))
+            case None if value.get("error"):
+                yield from self._failed(value)
+            case None if isinstance(over := value.get("done", value.get("stop")), bool):
+                yield from self._streamed(value, over)
             case None | "message" | "assistant" | "text":
                 if "choices" in value:
                     yield from self._choice(value)
@@ -137,10 +106,24 @@ class Speech:
             case _:
                 pass  # pings, system notes and what may be invented later
 
-    def _begin(self, name: str | None) -> Generator[Piece, None, _Message]:
+    def _failed(self, value: dict[str, Any]) -> Iterator[Piece]:
+        """The model's server says that it cannot go on: what came is all there will be."""
+        error = value.get("error")
+        why = error.get("message") if isinstance(error, dict) else error or value.get("message")
+        self.skip(f"an error of the model's server: {str(why)[:200]}")
+        yield from self.finish()
+
+    def _streamed(self, value: dict[str, Any], over: bool) -> Iterator[Piece]:
+        """Ollama's and llama.cpp's pieces: each says whether it is the last."""
+        inner = value["message"] if isinstance(value.get("message"), dict) else value
+        yield from self._stream(inner.get("content", inner.get("response")))
+        if over:
+            yield from self.finish()
+
+    def _begin(self, name: str | None) -> Generator[Piece, None, Said]:
         yield from self.finish()
         self._count += 1
-        message = self._message = _Message(name or f"m{self._count}", named=name is not None)
+        message = self._message = Said(name or f"m{self._count}", named=name is not None)
         self._recent.pop(message.name, None)
         self._recent[message.name] = message
         if len(self._recent) > _REMEMBERED:
@@ -219,7 +202,7 @@ class Speech:
         elif _ENDED.search(text[-64:]) and not message.grown:
             yield from message.end()
 
-    def _begun(self, name: str | None, text: str) -> _Message | None:
+    def _begun(self, name: str | None, text: str) -> Said | None:
         """The message that a whole message with this name and text is a later state of."""
         message = self._recent.get(name or "") or self._message
         if message is None or message.name == name:
@@ -246,7 +229,7 @@ class Speech:
                 blocks.append(block)
             elif not isinstance(block, dict):
                 self.skip("a content block that is not an object")
-            elif block.get("type") != "text":
+            elif block.get("type") not in ("text", "output_text"):
                 blocks.append(None)
             elif isinstance(block.get("text"), str):
                 blocks.append(block["text"])

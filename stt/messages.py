@@ -6,9 +6,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from stt.errors import EngineError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_LOUDEST = 4.0
+"""Samples beyond this are no audio that a player may clip, but numbers of another scale."""
 
 
 class Status(StrEnum):
@@ -82,6 +87,21 @@ class AudioChunk:
 
     samples: NDArray[np.float32]
     sample_rate: int
+
+    def __post_init__(self) -> None:
+        """What players would turn into noise is refused.
+
+        Raises:
+            EngineError: samples of another kind or shape, out of range by far or no numbers; no such rate.
+        """
+        kind = getattr(self.samples, "dtype", None)
+        if kind is None or kind.kind != "f" or self.samples.ndim != 1:
+            shape = getattr(self.samples, "shape", "?")
+            raise EngineError(f"samples must be float32 of shape (n,), not {kind} of shape {shape}")
+        if self.samples.size and not max(self.samples.max(), -self.samples.min()) <= _LOUDEST:
+            raise EngineError("samples must be numbers in [-1, 1]")
+        if not isinstance(self.sample_rate, int) or self.sample_rate <= 0:
+            raise EngineError(f"sample_rate must be a whole number of Hz, not {self.sample_rate!r}")
 
 
 @dataclass(frozen=True, slots=True)

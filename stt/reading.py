@@ -9,6 +9,7 @@ from itertools import count
 
 from stt.messages import Delta, Sentence
 from stt.segment import Segment, Segmenter
+from stt.thinking import Thinking
 
 _REMEMBERED = 64
 """Messages whose sentences are numbered on when they go on."""
@@ -51,15 +52,17 @@ class _Message:
     def __init__(self, segmenter: Segmenter, delta: Delta, count: int) -> None:
         self.delta = delta
         self._segmenter = replace(segmenter)
+        self._thinking = Thinking()
         self._arrivals: deque[tuple[int, int]] = deque()
         self._pushed = 0
         self.count = count
 
     def push(self, delta: Delta) -> Iterator[Sentence]:
         self.delta = delta
-        self._pushed += len(delta.text)
+        text = self._thinking.feed(delta.text, final=delta.final)
+        self._pushed += len(text)
         self._arrivals.append((self._pushed, delta.arrived_ns))
-        yield from map(self._sentence, self._segmenter.push(delta.text))
+        yield from map(self._sentence, self._segmenter.push(text))
         if delta.final:
             yield from self.finish()
 

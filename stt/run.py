@@ -40,6 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     environment.settle()
     signal.signal(signal.SIGTERM, _terminated)
+    hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; nohup ignores it
+    if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+        signal.signal(hangup, _terminated)
     from stt.config import check_choices, config_dir, refused, register
 
     try:
@@ -79,8 +82,9 @@ def main(argv: list[str] | None = None) -> int:
             )
             return 2
         codes += _sweep(sweep, seed)
-    except (HydraException, OmegaConfBaseException) as error:
-        print(f"stt: {refused(error)}", file=sys.stderr)
+    except (HydraException, OmegaConfBaseException, SttError) as error:
+        said = error if isinstance(error, SttError) else refused(error)
+        print(f"stt: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # between runs, in a sweep, or before the first one began
         print("stt: stopped; what was finished is recorded", file=sys.stderr)
@@ -117,12 +121,14 @@ def _job(cfg: Any, sweep: list[tuple[Path, list[str]]]) -> int:
 
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
-    if hydra_cfg.mode == RunMode.MULTIRUN:
-        sweep.append((folder, [*hydra_cfg.overrides.task, f"hydra.run.dir={_quoted(folder)}"]))
-        return 0
+    from stt.arm import Arm
     from stt.config import GROUPS
 
     chosen = {g: str(c) for g, c in hydra_cfg.runtime.choices.items() if g in GROUPS}
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        sweep.append((folder, [*hydra_cfg.overrides.task, f"hydra.run.dir={_quoted(folder)}"]))
+        Arm.prepare(cfg, chosen, folder)  # loads nothing, and says now what is wrong
+        return 0
     try:
         return measure(cfg, chosen, folder)
     except SttError as error:

@@ -32,7 +32,7 @@ class Job:
         self.unspoken = ""
         self.spoken = threading.Event()
         self._onset: Onset | None = None
-        self._sample_rate = 0
+        self.sample_rate = 0
 
     @property
     def lost(self) -> bool:
@@ -48,7 +48,7 @@ class Job:
         """Note that `chunk` was handed over at `handed_ns`."""
         self.chunks.append((handed_ns, int(chunk.samples.size)))
         if self._onset is None:
-            self._onset, self._sample_rate = Onset(chunk.sample_rate), chunk.sample_rate
+            self._onset, self.sample_rate = Onset(chunk.sample_rate), chunk.sample_rate
         self._onset.feed(chunk.samples)
 
     def utterance(self) -> Utterance:
@@ -63,7 +63,7 @@ class Job:
             target_tokens=sum(clause.tokens for clause in self.clauses),
             clauses=len(self.clauses),
             chunks=tuple(self.chunks),
-            sample_rate=self._sample_rate,
+            sample_rate=self.sample_rate,
             leading_silence_s=self._onset.leading_silence_s if self._onset else None,
         )
 
@@ -73,6 +73,7 @@ class Stage:
 
     A thread that hangs cannot be killed. It is abandoned: `replacement` gets the queue and a fresh engine,
     and whatever the old thread still produces when it wakes up is dropped (`abandoned` is what it must ask).
+    `fail` is told what ends the thread otherwise.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Stage:
         work: Callable[[Any, Stage], None],
         reload: Callable[[], None],
         clock: Clock,
+        fail: Callable[[BaseException], None],
         items: queue.SimpleQueue[Any] | None = None,
         fresh: bool = True,
     ) -> None:
@@ -90,6 +92,7 @@ class Stage:
         self._work = work
         self._reload = reload
         self._clock = clock
+        self._fail = fail
         self._items: queue.SimpleQueue[Any] = items or queue.SimpleQueue()
         self._fresh = fresh
         self._busy: tuple[Job, int] | None = None
@@ -134,7 +137,9 @@ class Stage:
 
     def replacement(self) -> Stage:
         """A started stage that reloads the engine and takes over the queue of this abandoned one."""
-        stage = Stage(self.name, self._work, self._reload, self._clock, self._items, fresh=False)
+        stage = Stage(
+            self.name, self._work, self._reload, self._clock, self._fail, self._items, fresh=False
+        )
         stage.start()
         return stage
 
@@ -151,6 +156,11 @@ class Stage:
             item = self._items.get()
             if self.abandoned:  # by the end of the run; otherwise only at work, never here
                 return
-            self._work(item, self)
+            try:
+                self._work(item, self)
+            except BaseException as error:  # nobody else would hear of it, and the run would wait
+                if not self.abandoned:
+                    self._fail(error)
+                return
             if item is None:
                 return

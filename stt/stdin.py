@@ -16,8 +16,9 @@ from enum import StrEnum
 from typing import BinaryIO
 
 from stt.errors import ConfigError
-from stt.llm import Piece, Speech
+from stt.llm import Speech
 from stt.messages import Delta
+from stt.said import Piece
 from stt.sources import Source
 
 MAX_LINE_BYTES = 1 << 20

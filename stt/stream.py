@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from stt.engine import Unit
 from stt.errors import EngineError, reason
-from stt.messages import Delta, Status, Utterance
+from stt.messages import AudioChunk, Clause, Delta, Status, Utterance
 from stt.quality import degeneration
 from stt.reading import sentences
 from stt.sinks import Sink
@@ -55,10 +55,14 @@ class Stream:
         self._error: BaseException | None = None
         self._done: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._translate = Stage(
-            "translate", self._translate_item, pipeline.reload_translator, self._clock
+            "translate", self._translate_item, pipeline.reload_translator, self._clock, self._fail
         )
         self._synthesize = Stage(
-            "synthesize", self._synthesize_item, pipeline.reload_synthesizer, self._clock
+            "synthesize",
+            self._synthesize_item,
+            pipeline.reload_synthesizer,
+            self._clock,
+            self._fail,
         )
         self._reader = threading.Thread(target=self._read, name="read", daemon=True)
 
@@ -79,6 +83,11 @@ class Stream:
             self._release(job)
         if self._error is not None:
             raise self._error
+
+    def _fail(self, error: BaseException) -> None:
+        """End the run with what ended a thread of it."""
+        self._error = error
+        self._done.put(None)
 
     def stop(self) -> None:
         self._stopping = True
@@ -159,8 +168,8 @@ class Stream:
             for clause in self._pipeline.translator.translate(job.sentence.text):
                 if stage.abandoned:
                     return
-                if not isinstance(clause.text, str):
-                    raise EngineError(f"a clause's text must be str, not {clause.text!r}")
+                if not isinstance(clause, Clause) or not isinstance(clause.text, str):
+                    raise EngineError(f"it must yield Clause(text), not {clause!r}"[:200])
                 job.timeline.mark("first_clause")
                 job.clauses.append(clause)
                 if self._settings.overlap:
@@ -207,6 +216,12 @@ class Stream:
         stage.check()
         job.timeline.mark("synthesize_start")
         for chunk in self._pipeline.synthesizer.synthesize(text):
+            if not isinstance(chunk, AudioChunk):
+                raise EngineError(f"it must yield AudioChunk, not {type(chunk).__name__}")
+            if job.chunks and chunk.sample_rate != job.sample_rate:
+                raise EngineError(
+                    f"{chunk.sample_rate} Hz after {job.sample_rate} Hz in one utterance"
+                )
             if not chunk.samples.size:
                 continue  # nothing of it is heard
             with self._storing:

@@ -22,7 +22,8 @@ def tidy(text: str, max_length: int, known: frozenset[str] = frozenset()) -> str
     if not known:
         return text
     said = plain(text, known)
-    if any(map(str.isalnum, text)) and not any(map(str.isalnum, said)):
+    # The vocabulary shares its characters with the target language: other scripts are no text to translate.
+    if any(map(str.isalnum, text)) and not any(c.isalnum() for c in said if c.isascii()):
         raise EngineError(
             f"The model cannot read {text[:30]!r}: it knows none of these letters. "
             f"Write English, or choose another translator."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,3 +151,107 @@ def test_a_chunk_without_samples_is_no_speech():
     pipe.synthesizer = Empty(Unit.clause)
     (utterance,) = speak(pipe, "One.")
     assert utterance.status is Status.failed
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"), [("text", "Clause"), (Clause(None), "Clause"), (Clause(b"x"), "Clause")]
+)
+def test_a_translator_that_yields_something_else_costs_its_sentences_not_the_run(said, fault):
+    class Wrong(Words):
+        def translate(self, text):
+            yield said
+
+    pipe = pipeline()
+    pipe.translator = Wrong()
+    ended = speak(pipe, "One.", "Two.")
+    assert [u.status for u in ended] == [Status.failed] * 2
+    assert fault in ended[0].error
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate"),
+    [
+        (np.zeros(10, np.int16), 24000),
+        (np.zeros((10, 2), np.float32), 24000),
+        (np.full(10, np.nan, np.float32), 24000),
+        (np.full(10, 1000, np.float32), 24000),
+        (np.zeros(10, np.float32), 0),
+        (np.zeros(10, np.float32), "24000"),
+    ],
+)
+def test_what_is_no_audio_is_not_played_as_noise(samples, rate):
+    class Wrong(Beep):
+        def synthesize(self, text):
+            yield AudioChunk(samples, rate)
+
+    pipe = pipeline()
+    pipe.synthesizer = Wrong(Unit.clause)
+    (utterance,) = speak(pipe, "One.")
+    assert utterance.status is Status.failed
+    assert utterance.error.startswith("synthesizer: s")
+
+
+def test_a_rate_that_changes_within_an_utterance_is_refused():
+    class Wrong(Beep):
+        def synthesize(self, text):
+            for rate in (24000, 16000):
+                yield AudioChunk(np.full(2400, 0.5, np.float32), rate)
+
+    pipe = pipeline()
+    pipe.synthesizer = Wrong(Unit.clause)
+    (utterance,) = speak(pipe, "One.")
+    assert "16000 Hz after 24000 Hz" in utterance.error
+
+
+@pytest.mark.parametrize("method", ["write", "end"])
+def test_a_sink_that_raises_anything_costs_its_sentence(method):
+    class Broken(Discard):
+        pass
+
+    def fail(*_):
+        raise ValueError("no disk")
+
+    setattr(Broken, method, fail)
+    deltas = (Delta(t, monotonic_ns(), t, True) for t in ("One.", "Two."))
+    ended = list(pipeline().run(deltas, Broken()))
+    assert [u.error for u in ended] == ["sink: ValueError: no disk"] * 2
+
+
+def test_an_engine_that_cannot_say_what_runs_costs_sentences_not_the_run():
+    class Lost(Words):
+        def effective(self):
+            raise RuntimeError("device lost")
+
+    pipe = pipeline()
+    pipe.translator = Lost()
+    ended = speak(pipe, "One.", "Two.")
+    assert [u.error for u in ended] == ["engine: RuntimeError: device lost"] * 2
+
+
+def test_what_ends_a_thread_ends_the_run():
+    class Leaves(Words):
+        def translate(self, text):
+            raise SystemExit(3)
+            yield
+
+    pipe = pipeline()
+    pipe.translator = Leaves()
+    with pytest.raises(SystemExit):
+        speak(pipe, "One.")
+
+
+def test_a_sink_slower_than_the_timeout_never_gets_audio_of_two_sentences_at_once():
+    class Slow(Discard):
+        inside, most = 0, 0
+
+        def write(self, utterance_id, chunk):
+            Slow.inside += 1
+            Slow.most = max(Slow.most, Slow.inside)
+            if utterance_id == "s0":
+                time.sleep(1.0)
+            Slow.inside -= 1
+
+    deltas = (Delta("One.", monotonic_ns(), f"s{i}", True) for i in range(3))
+    ended = list(pipeline(timeout_s=0.3).run(deltas, Slow()))
+    assert [u.status for u in ended] == [Status.timeout, Status.ok, Status.ok]
+    assert Slow.most == 1

@@ -15,6 +15,8 @@ from stt.clean import CELL, clean
          "This is bold, it, both, b, i and gone."),
         ("**Note: keep", "Note: keep"),
         ("**太字**です。", "太字です。"),
+        ("10² and 10⁻³ of x² in 50 m².[^1] Note¹", "10 squared and 10 to the power of -3 of x squared in 50 m squared. Note¹"),
+        (r"$x^{\frac{1}{2}}$ is x^{}", "x to the power of 1 / 2 is x^{}"),
         ("5 * 3 is 5*3 and 2**3, ~5 ms.", "5 * 3 is 5*3 and 2 cubed, ~5 ms."),
         ("Set snake_case and __init__.", "Set snake_case and init."),
         ("Run `npm install` in ``a `b` c``.", "Run npm install in a b c."),

@@ -1,6 +1,7 @@
 """CTranslate2 over the packaged model: clauses stream, limits hold, what runs is told."""
 
 import os
+import threading
 import time
 
 import pytest
@@ -103,7 +104,7 @@ def test_a_sentence_that_is_too_long_is_refused_in_words(loaded, text):
         list(loaded.translate(text))
 
 
-@pytest.mark.parametrize("text", ["", " ", "🎉", "\x00\x01", "</s> <pad> jpn_Jpan", "日本語", "…"])
+@pytest.mark.parametrize("text", ["", " ", "🎉", "\x00\x01", "</s> <pad> jpn_Jpan", "…"])
 def test_odd_input_is_translated_to_something(loaded, text):
     clauses = list(loaded.translate(text))
     assert clauses[-1].final
@@ -214,6 +215,12 @@ def test_threads_that_work_together_never_wait_for_one_cpu():
         ("The List<Map<K, V>> type.", "The List Map K, V type."),
         ("If a<b and c>d, swap.", "If a is less than b and c is greater than d, swap."),
         ("x => x + 1", "x, x + 1"),
+        ("It is 20 ℃ outside.", "It is 20 degrees outside."),
+        ("They paid £20m and US$5.", "They paid 20 million pounds and 5 US dollars."),
+        ("It takes 10~15 minutes.", "It takes 10-15 minutes."),
+        ("A 5 kΩ part.", "A 5 k ohms part."),
+        ("x ≈ 3.", "x is about 3."),
+        ("12•34", "12 34"),
         ("It took 5 µs.", "It took 5 microseconds."),
         ("He lives in Łódź in a café.", "He lives in Lodz in a cafe."),
         ("She says 你好 to him.", "She says to him."),
@@ -243,6 +250,26 @@ def test_nothing_takes_long_to_be_put_into_known_characters(loaded, text):
     assert time.perf_counter() - began < 1
 
 
-def test_a_text_in_a_script_the_model_cannot_read_is_refused_not_invented(loaded):
+@pytest.mark.parametrize(
+    "text", ["Привет", "日本語", "今日は天気がいいですね。", "你好，世界。", "안녕"]
+)
+def test_a_text_in_another_script_is_refused_not_invented(loaded, text):
     with pytest.raises(EngineError, match="Write English"):
-        list(loaded.translate("Привет"))
+        list(loaded.translate(text))
+
+
+def test_a_loop_too_long_to_be_seen_as_one_is_cut_off_near_the_length_of_a_translation(loaded):
+    said = list(loaded.translate("The quick brown fox jumps over the lazy dog."))
+    assert said[-1].truncated
+    assert len("".join(clause.text for clause in said)) < 100
+
+
+def test_closing_waits_for_no_decoding_that_hangs():
+    translator = engine()
+    translator.load(Device("cpu", 1))
+    hang = threading.Event()
+    translator._decoding.submit(hang.wait)
+    began = time.perf_counter()
+    translator.close()
+    assert time.perf_counter() - began < 1
+    hang.set()

@@ -2,6 +2,9 @@
 
 import logging
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,7 +120,18 @@ def test_figures_and_english_words_are_read_as_they_are_said(frontend, written, 
 
 @pytest.mark.parametrize(
     "text",
-    ["555-123-4567", "03-1234-5678", "3-2", "24/7", "12/25", "COVID-19", "9:00-10:30", "XYZTensor"],
+    [
+        "123-4567",
+        "03-1234",
+        "555-123-4567",
+        "03-1234-5678",
+        "3-2",
+        "24/7",
+        "12/25",
+        "COVID-19",
+        "9:00-10:30",
+        "XYZTensor",
+    ],
 )
 def test_what_is_no_range_fraction_or_known_word_is_left_to_the_dictionary(text):
     assert katakana(spell_out(text)) == text
@@ -265,3 +279,21 @@ def test_another_rate_that_fits_says_the_same():
     assert engine.effective()["fallback"] is None
     assert level(speak(engine, "そうです。")) > -35
     engine.close()
+
+
+def test_closing_a_voice_that_still_speaks_on_another_thread_is_safe():
+    """Ctrl-C does it; freed under its thread, the engine took the whole process with it."""
+    script = (
+        "import sys, threading, time\n"
+        "sys.setswitchinterval(1e-4)\n"
+        "from test_openjtalk import openjtalk\n"
+        "voice, text = openjtalk(), 'この度の大規模な自然災害に心よりお見舞い申し上げます。' * 3\n"
+        "def speak():\n"
+        "    for _ in range(30):\n"
+        "        list(voice.synthesize(text))\n"
+        "threading.excepthook = lambda *_: None\n"
+        "thread = threading.Thread(target=speak)\n"
+        "thread.start(); time.sleep(0.02); voice.close(); thread.join()\n"
+    )
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parent)

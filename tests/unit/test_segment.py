@@ -162,6 +162,13 @@ def test_text_without_an_end_is_cut_at_a_space_and_none_is_lost():
     assert " ".join(found).split() == words
 
 
+def test_a_text_that_is_too_long_is_not_cut_inside_a_number():
+    assert cut("aaaa bbbb cccc 1,000,000 dddd", max_chars=20) == [
+        "aaaa bbbb cccc",
+        "1,000,000 dddd",
+    ]
+
+
 def test_a_word_longer_than_the_limit_is_cut_and_none_of_it_is_lost():
     found = cut("x" * 1050, max_chars=100)
     assert [len(s) for s in found] == [100] * 10 + [50]

@@ -11,13 +11,17 @@ import sys
 import threading
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from stt.arm import Arm, _select
 from stt.config import build, compose
 from stt.engine import Unit
 from stt.errors import ConfigError
 from stt.llm import Speech
+from stt.messages import Delta
 from stt.reading import sentences
 from stt.segment import Segmenter
 from stt.sources import CorpusClosed, CorpusOpen, read_corpus
@@ -431,3 +435,82 @@ def test_text_that_begins_like_a_field_is_text():
     source = Stdin(Format.auto)
     source.stream = io.BytesIO(b"data: all of it was lost.\n")
     assert "".join(delta.text for delta in source.deltas()).strip() == "data: all of it was lost."
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (['{"message":{"role":"assistant","content":"Hello"},"done":false}', '{"message":{"content":" there."},"done":true}'], "Hello there."),
+        (['{"response":"Hello","done":false}', '{"response":" there.","done":true}'], "Hello there."),
+        (['{"content":"Hello","stop":false}', '{"content":" there.","stop":true}'], "Hello there."),
+        (['{"type":"response.output_text.delta","delta":"Hello"}', '{"type":"response.output_text.delta","delta":" there."}', '{"type":"response.completed"}'], "Hello there."),
+        (['{"role":"assistant","content":[{"type":"output_text","text":"Hello there."}]}'], "Hello there."),
+    ],
+)  # fmt: skip
+def test_pieces_of_other_servers_are_one_message(lines, said):
+    _, deltas = stdin("\n".join(lines).encode())
+    assert joined(deltas) == said
+    assert [delta.final for delta in deltas].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    "error", ['{"type":"error","error":{"message":"Overloaded"}}', '{"error":{"message":"Overloaded"}}']
+)  # fmt: skip
+def test_what_the_models_server_says_of_an_error_is_passed_on(error, caplog):
+    delta = '{"choices":[{"delta":{"content":"The answer is"}}]}'
+    source, deltas = stdin(f"{delta}\n{error}\n".encode())
+    assert joined(deltas) == "The answer is"
+    assert "Overloaded" in caplog.text
+    assert any("Overloaded" in kind for kind in source.skipped)
+
+
+def test_a_stream_that_says_done_has_ended_its_message():
+    delta = 'data: {"choices":[{"delta":{"content":"Hello"}}]}'
+    speech = Speech()
+    pieces = [piece for line in (delta, "data: [DONE]") for piece in speech.read(line.encode())]
+    assert pieces[-1][2]
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (["<th", "ink>The user", " wants.</thi", "nk>\n\nHello."], ["Hello."]),
+        (["<thinking>x</thinking>Hi."], ["Hi."]),
+        (["Say <think> aloud."], ["Say <think> aloud."]),
+        (["<b>Bold.</b>"], ["Bold."]),
+        (["<think>", "It never ends."], []),
+    ],
+)
+def test_what_a_model_thinks_first_is_not_spoken(parts, said):
+    deltas = [Delta(part, 0, "m", part is parts[-1]) for part in parts]
+    found = sentences(deltas, Segmenter(Unit.sentence, 600, 24))
+    assert [sentence.text for sentence in found if sentence] == said
+
+
+def test_nothing_is_asked_of_a_source_once_the_limit_is_reached():
+    def live():
+        yield Delta("One.", 0, "a", True)
+        raise AssertionError("it was asked for a second message")
+
+    source = SimpleNamespace(deltas=live)
+    assert [delta.id for delta in _select(source, set(), 1)] == ["a"]
+
+
+def test_a_corpus_is_spoken_in_an_order_that_length_does_not_follow(tmp_path):
+    """In the packaged file sentences get longer: fitted length would take a drift with it."""
+    orders = []
+    for name in ("a", "b"):
+        cfg, chosen = compose(["translator=echo", "tts=tone"])
+        arm = Arm.prepare(cfg, chosen, tmp_path / name)
+        orders.append([delta.id for delta in arm.source.deltas()])
+        words = [len(line.text.split()) for line in arm.source.lines]
+    assert orders[0] == orders[1]
+    assert sorted(orders[0]) == sorted(line.id for line in read_corpus(None))
+    assert abs(np.corrcoef(np.arange(200), words)[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("override", ["measure.limit=0", "measure.passes=-1", "target.limit_ms=nan", "target.metrics=[x]"])  # fmt: skip
+def test_values_with_which_nothing_can_be_measured_are_refused(override, tmp_path):
+    cfg, chosen = compose(["translator=echo", "tts=tone", override])
+    with pytest.raises(ConfigError, match=override.partition("=")[0].replace(".", r"\.")):
+        Arm.prepare(cfg, chosen, tmp_path)

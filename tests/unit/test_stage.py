@@ -19,7 +19,7 @@ class Time:
 
 def test_an_engine_that_came_to_rest_in_time_is_not_given_up():
     time = Time()
-    stage = Stage("translate", lambda item, stage: None, lambda: None, time)
+    stage = Stage("translate", lambda item, stage: None, lambda: None, time, print)
     job = Job(Sentence("s1", "One.", 0), time)
     stage.begin(job)
     assert stage.give_up(1.0) is None
@@ -31,7 +31,7 @@ def test_an_engine_that_came_to_rest_in_time_is_not_given_up():
 
 def test_what_comes_from_an_engine_that_was_given_up_is_void():
     time = Time()
-    stage = Stage("translate", lambda item, stage: None, lambda: None, time)
+    stage = Stage("translate", lambda item, stage: None, lambda: None, time, print)
     job = Job(Sentence("s1", "One.", 0), time)
     stage.begin(job)
     time.ns = 5_000_000_000
@@ -54,7 +54,7 @@ def test_the_next_item_waits_for_the_new_thread_when_the_old_one_is_given_up():
         worked.append(item.sentence.id)
         done.set()
 
-    old = Stage("translate", work, lambda: None, time)
+    old = Stage("translate", work, lambda: None, time, print)
     jobs = [Job(Sentence(f"s{n}", "One.", 0), time) for n in (1, 2)]
     for item in (*jobs, None):
         old.put(item)
