@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from stt import jsonl, results, run, stored
 from stt.arm import Arm
 from stt.config import compose
+from stt.errors import ResultsError
+from stt.run import _take_turns
 
 QUICK = ["translator=echo", "tts=tone", "measure.warmup_max=0"]
 
@@ -103,3 +106,60 @@ def test_a_sweep_whose_job_was_killed_did_not_pass(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(sys, "executable", str(dies))
     assert run._sweep([(Path("r"), ["translator=echo", "hydra.run.dir=r"])], 0) == [1]
     assert "signal 9 ended hydra.run.dir=r" in capsys.readouterr().err
+
+
+class Logged:
+    """An arm of `count` messages that notes when it speaks."""
+
+    def __init__(self, name, count, log):
+        self.name, self.count, self.log, self.expected = name, count, log, count
+
+    def messages(self):
+        for _ in range(self.count):
+            self.log.append(self.name)
+            yield True
+
+
+def test_arms_take_turns_and_every_order_is_followed_by_its_mirror_image():
+    """Otherwise an arm that always speaks first, or a machine that drifts, looks like a faster engine."""
+    log = []
+    _take_turns([Logged(name, 40, log) for name in "abc"], seed=0)
+    rounds = ["".join(log[i : i + 3]) for i in range(0, len(log), 3)]
+    assert all(sorted(spoken) == ["a", "b", "c"] for spoken in rounds)
+    assert all(
+        mirror == spoken[::-1] for spoken, mirror in zip(rounds[::2], rounds[1::2], strict=True)
+    )
+    assert len(set(rounds[::2])) > 3
+
+
+def test_a_run_whose_end_cannot_be_written_still_closes_its_audio(tmp_path, monkeypatch):
+    cfg, chosen = compose([*QUICK, "sink=wav", "measure.limit=3"])
+    arm = Arm.prepare(cfg, chosen, tmp_path / "r")
+    arm.load()
+    list(arm.utterances())
+    monkeypatch.setattr(
+        results.jsonl, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full"))
+    )
+    with pytest.raises(ResultsError):
+        arm.finish()
+    with wave.open(str(tmp_path / "r" / "audio" / "run.wav")) as whole:
+        assert whole.getnframes() > 24000
+
+
+def test_a_run_whose_times_do_not_add_up_is_not_valid(tmp_path, monkeypatch):
+    cfg, chosen = compose([*QUICK, "measure.limit=3"])
+    arm = Arm.prepare(cfg, chosen, tmp_path / "r")
+    arm.load()
+    kept = stored.record
+
+    def early(*given, **more):
+        found = kept(*given, **more)
+        found["marks_ns"]["synthesize_end"] = 0
+        return found
+
+    monkeypatch.setattr(stored, "record", early)
+    list(arm.utterances())
+    arm.finish()
+    valid = results.runs(tmp_path / "r")[0]["valid"]
+    assert not valid["ok"]
+    assert "do not add up" in valid["reasons"][0]

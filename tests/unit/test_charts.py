@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import runpy
 from collections import defaultdict
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 
 from stt import charts, report, results
 from stt.config import Target
+from stt.messages import Status
 from stt.statistics import percentile
 
 RUNS = Path(__file__).parents[1] / "fixtures" / "runs"
+SCRIPT = runpy.run_path(str(RUNS.parent / "make_runs.py"))
+write, header = SCRIPT["write"], SCRIPT["header"]
 TARGET = Target(["ttfa_audible_ms", "total_ms"], 95, 150)
 DRAWN = (charts.stage_budget, charts.distribution, charts.length)
 LABELS = {f"synthetic-{name}": name for name in ("fast", "slow", "flawed")}
@@ -180,3 +184,17 @@ def test_the_stored_files_are_images_with_something_on_them(tmp_path, runs):
         for ink in (charts.LIMIT, charts.BLUE):
             near = np.abs(pixels - colors.to_rgb(ink)).max(axis=-1) < 0.02
             assert near.sum() > 50, f"{path.name} has no {ink}"
+
+
+def test_a_chart_claims_no_more_than_the_table(tmp_path):
+    """Few sentences have no p95, and failures are named beside the bars of what survived them."""
+    few = write(
+        tmp_path / "few", header("few"), sentences=20, passes=1, failures={3: Status.failed}
+    )
+    frame = report.measured(results.read([few]))
+    figure = charts.stage_budget(frame, {"few": "few"}, TARGET, "")
+    told = " ".join(text.get_text() for text in figure.axes[0].texts)
+    assert "p95" not in told
+    assert "1 of 20 not ok" in told
+    figure = charts.distribution(frame, {"few": "few"}, TARGET, "")
+    assert not [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]

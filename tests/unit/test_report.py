@@ -373,3 +373,33 @@ def test_a_large_difference_stays_one_among_many_runs(tmp_path):
     found = sooner(report.measured(pd.concat(frames)), "base", ("ttfa_audible_ms", "total_ms"))
     assert len(found) == 60
     assert all(ratio.p < 0.05 for ratio in found.values())
+
+
+def test_a_ratio_says_how_many_sentences_it_is_about(tmp_path):
+    """Those that failed in a run are in no ratio: a run that loses its slow half must not look as fast as before."""
+    lost = dict.fromkeys(range(0, 64, 2), Status.timeout)
+    runs = [
+        write(tmp_path / name, header(name), passes=1, failures=failures)
+        for name, failures in (("all", {}), ("half", lost))
+    ]
+    assert "(32 of 64)" in report.comparison(results.read(runs), "all")
+
+
+def test_runs_without_a_sentence_in_common_are_not_compared(tmp_path):
+    runs = [write(tmp_path / name, header(name)) for name in ("a", "b")]
+    frame = results.read(runs)
+    frame.loc[frame["run"] == "b", "id"] += "x"
+    with pytest.raises(ResultsError, match="no sentence in common"):
+        report.comparison(frame, "a")
+
+
+def test_speech_that_waits_for_the_speech_before_it_is_no_silent_pass(tmp_path):
+    """In an open loop the times to first audio say nothing of a loudspeaker that is still busy."""
+    folder = write(tmp_path / "open", header("0"), passes=1)
+    records, _ = jsonl.read(folder / "records.jsonl")
+    for number, record in enumerate(records):
+        record["facts"] = {"loudspeaker_free_ns": number * 10**9}
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (folder / "records.jsonl").write_text(lines, encoding="utf-8")
+    assert "overloaded: speech was heard later" in summary(folder)
+    assert "overloaded" not in summary(RUNS / "synthetic-fast")
