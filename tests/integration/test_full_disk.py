@@ -12,7 +12,7 @@ import pytest
 from stt import results
 
 pytest.importorskip("resource", reason="no limits on file sizes on this system")
-QUICK = ["translator=echo", "tts=tone", "measure.warmup_max=0"]
+QUICK = ["translator=echo", "tts=tone", "measure.warmup_max=0", "measure.shuffle=false"]
 LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))

@@ -26,6 +26,7 @@ def replayed(tmp_path_factory, stt_run):
     folder = tmp_path_factory.mktemp("replayed") / "r"
     done = stt_run(
         "source=corpus_open",
+        "measure.shuffle=false",
         "source.tokens_per_s=300",
         "source.gap_s=0.02",
         "translator=echo",
