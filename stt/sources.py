@@ -91,6 +91,8 @@ def _parsed(content: bytes, path: str | None) -> list[CorpusLine]:
     if "\t" not in rows[0][1]:
         return [CorpusLine(f"s{n:03d}", row.strip()) for n, (_, row) in enumerate(rows, 1)]
     lines: dict[str, CorpusLine] = {}
+    if [name.strip().lower() for name in rows[0][1].split("\t")[:3]] == ["id", "bucket", "source"]:
+        rows = rows[1:]  # the names of the columns
     for number, row in rows:
         columns = [column.strip() for column in row.split("\t")]
         if not 3 <= len(columns) <= 4 or not columns[0] or not columns[2]:

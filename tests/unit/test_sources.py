@@ -300,6 +300,12 @@ def test_a_plain_file_is_a_sentence_a_line(tmp_path):
     assert len(CorpusClosed(str(path)).sha256) == 64
 
 
+def test_names_of_columns_are_no_sentence(tmp_path):
+    path = tmp_path / "c.tsv"
+    path.write_text("id\tbucket\tsource\treference\na\t3-6\tOne.\t一。\n", encoding="utf8")
+    assert [line.text for line in read_corpus(str(path))] == ["One."]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
