@@ -217,6 +217,12 @@ def test_holm_adjusts_for_the_number_of_comparisons() -> None:
     assert holm([]) == []
 
 
+def test_a_drift_that_nobody_notices_is_none() -> None:
+    flat = np.random.default_rng(5).lognormal(0, 0.1, 200)
+    assert steady((0.3 * flat * np.linspace(1.4, 1.0, 200)).tolist()) is True
+    assert steady((30 * flat * np.linspace(1.4, 1.0, 200)).tolist()) is False
+
+
 def test_a_run_that_warms_up_while_measured_is_not_steady() -> None:
     rng = np.random.default_rng(5)
     flat = rng.lognormal(4, 0.1, 200)
