@@ -16,6 +16,7 @@ from stt.errors import ConfigError, EngineError, SttError
 
 log = logging.getLogger(__name__)
 
+_STOPPING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 FAREWELL_S = 30.0
 """How long the other process may take to write and close everything."""
 
@@ -34,7 +35,7 @@ class RemoteArm:
         self._calls, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, cfg, chosen, folder))
         # What is ignored here is ignored there from the first moment on: this process says when to stop.
-        before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
+        before = {n: signal.signal(n, signal.SIG_IGN) for n in _STOPPING}
         try:
             self._process.start()
         finally:

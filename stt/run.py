@@ -115,17 +115,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _job(cfg: Any, sweep: list[tuple[Path, list[str]]]) -> int:
-    """Measure; of a sweep, only note the folder and the overrides of this configuration."""
+    """Measure; of a sweep, only note the folder and the overrides of this configuration, or raise what is wrong with it."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
-    from stt.arm import Arm
     from stt.config import GROUPS
 
     chosen = {g: str(c) for g, c in hydra_cfg.runtime.choices.items() if g in GROUPS}
     if hydra_cfg.mode == RunMode.MULTIRUN:
+        from stt.arm import Arm
+
         sweep.append((folder, [*hydra_cfg.overrides.task, f"hydra.run.dir={_quoted(folder)}"]))
         Arm.prepare(cfg, chosen, folder)  # loads nothing, and says now what is wrong
         return 0

@@ -119,9 +119,12 @@ def test_ctrl_c_ends_every_process_of_several(start, tmp_path, arguments):
         assert json.loads((file.parent / stored.HEADER).read_bytes())["sessions"][0]["ended"]
 
 
-def test_sigterm_is_ctrl_c_and_leaves_playable_audio(start, tmp_path):
+@pytest.mark.parametrize("signal_", ["SIGTERM", "SIGHUP"])
+def test_sigterm_and_a_closed_terminal_are_ctrl_c_and_leave_playable_audio(
+    signal_, start, tmp_path
+):
     process = start(tmp_path / "r", "source=stdin", "sink=wav", stdin=subprocess.PIPE)
-    process.terminate()
+    process.send_signal(getattr(signal, signal_))
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert results.read(tmp_path / "r")["status"].tolist() == ["ok"] * 3
