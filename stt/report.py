@@ -83,8 +83,7 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
     late_s = [value / 1e3 for value in ok["lag_ms"]]
     if late_s and percentile(late_s, 95) > 1 + max(ok["total_ms"]) / 1e3:
         lines.append(
-            f"overloaded: speech was heard later than these latencies say, because the speech before it was still going on: "
-            f"p50 {percentile(late_s, 50):.1f} s, p95 {percentile(late_s, 95):.1f} s, at most {max(late_s):.1f} s (lag_ms)"
+            f"heard later than these times say, for the speech before it still went on: p50 {percentile(late_s, 50):.1f} s, p95 {percentile(late_s, 95):.1f} s, at most {max(late_s):.1f} s (lag_ms)"
         )
     bad = rows[rows["status"] != "ok"]
     lines += [f"  {row.id}: {row.status}: {row.error}" for row in bad.head(10).itertuples()]
