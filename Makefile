@@ -25,9 +25,10 @@ $(VENV)/.base: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable .
 	@touch $@
 
-# Heavy test-only packages are installed once; constraints.txt pins every version.
+# Heavy test-only packages are installed once; constraints.txt pins every version. gTTS: see pyproject.toml.
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps gTTS==2.5.4
 	@touch $@
 
 clean:
