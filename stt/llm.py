@@ -24,8 +24,9 @@ class Speech:
     Understands whole messages (`{"content": [{"type": "text", ...}]}`, also in
     `{"type": "assistant", "message": ...}`), growing snapshots of a message, streamed events
     (`content_block_delta` with `text_delta`, also in `{"type": "stream_event", "event": ...}`) and
-    `choices[0].delta.content`, `response.output_text.delta`, pieces with `done` or `stop`. Thinking, tools, other roles and summaries are passed over. What
-    cannot be read is counted in `skipped` by kind, logged once each kind, and never raises.
+    `choices[0].delta.content`, `response.output_text.delta`, pieces with `done` or `stop`. Thinking,
+    tools, other roles and summaries are passed over. What cannot be read is counted in `skipped` by
+    kind, logged once each kind, and never raises.
 
     A whole message ends at once when its text ends like a sentence or it gives a stop reason;
     otherwise it may be a snapshot that still grows, and ends with the next message or the input.
@@ -45,9 +46,10 @@ class Speech:
             self.skip("bytes that are not UTF-8")
             text = line.decode("utf-8-sig", "replace")
         text = text.strip().removeprefix("data:").lstrip()  # server-sent events
+        if not text or text.startswith(_SSE_FIELDS):
+            return
         if text == "[DONE]":
             yield from self.finish()
-        if not text or text == "[DONE]" or text.startswith(_SSE_FIELDS):
             return
         try:
             value = json.loads(text)

@@ -83,7 +83,9 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
     late_s = [value / 1e3 for value in ok["lag_ms"]]
     if late_s and percentile(late_s, 95) > 1 + max(ok["total_ms"]) / 1e3:
         lines.append(
-            f"heard later than these times say, for the speech before it still went on: p50 {percentile(late_s, 50):.1f} s, p95 {percentile(late_s, 95):.1f} s, at most {max(late_s):.1f} s (lag_ms)"
+            "heard later than these times say, for the speech before it still went on: "
+            f"p50 {percentile(late_s, 50):.1f} s, p95 {percentile(late_s, 95):.1f} s, "
+            f"at most {max(late_s):.1f} s (lag_ms)"
         )
     bad = rows[rows["status"] != "ok"]
     lines += [f"  {row.id}: {row.status}: {row.error}" for row in bad.head(10).itertuples()]
@@ -170,9 +172,8 @@ def labels(rows: pd.DataFrame) -> dict[str, str]:
     engines = _engines(rows)
     alike = Counter(engines.values())
     return {
-        run: f"{translator} + {voice}, {pipeline}" + (f" ({run})" if alike[own] > 1 else "")
+        run: "{} + {}, {}".format(*own) + (f" ({run})" if alike[own] > 1 else "")
         for run, own in engines.items()
-        for translator, voice, pipeline in [own]
     }
 
 

@@ -119,10 +119,10 @@ def _job(cfg: Any, sweep: list[tuple[Path, list[str]]]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    hydra_cfg = HydraConfig.get()
-    folder = Path(hydra_cfg.runtime.output_dir)
     from stt.config import GROUPS
 
+    hydra_cfg = HydraConfig.get()
+    folder = Path(hydra_cfg.runtime.output_dir)
     chosen = {g: str(c) for g, c in hydra_cfg.runtime.choices.items() if g in GROUPS}
     if hydra_cfg.mode == RunMode.MULTIRUN:
         from stt.arm import Arm

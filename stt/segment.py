@@ -14,6 +14,8 @@ WAIT, NO, YES = -1, 0, 1
 
 _CLOSERS = "\"'”’»›)\\]}」』）】〉》*_~\ufe0f\u200d\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"
 _WIDE = "。！？｡．"
+_CUT = re.compile(r"\s+|[,、，](?!\d)")
+"""Where a sentence that is too long may be cut: not inside 1,000."""
 _CANDIDATE = re.compile(
     rf"(?P<mark>[.!?\u2026\u203c\u2047-\u2049{_WIDE}]+)(?P<closers>[{_CLOSERS}]*)"
     rf"|(?P<code>`+)|(?P<newline>\n)|(?P<stop>{BREAK})"
@@ -45,8 +47,6 @@ _MAY_END = _words("""
     Jr Sr St Ave Blvd Rd Inc Ltd Co Corp Bros Dept Univ Assn Ph.D al dept Jan Feb Mar Apr Jun Jul
     Aug Sep Sept Oct Nov Dec Mon Tue Tues Wed Thu Thur Thurs Fri Sat Sun
 """)
-_PLACE = re.compile(r"\s+|[,、，](?!\d)")
-"""Where a sentence that is too long may be cut: not inside 1,000."""
 _MOSTLY_END = _words("etc a.m p.m")
 # Words that begin a sentence more often than they go on with a name (after U.S., J., Inc.).
 _OPENERS = _words("""
@@ -149,7 +149,7 @@ class Segmenter:
         if stop < limit:
             return -1
         cut = max(start + len(text[start:stop].rstrip()), start + 1)
-        spaces = [m.end() for m in _PLACE.finditer(text, start, cut + 1) if m.end() <= cut]
+        spaces = [m.end() for m in _CUT.finditer(text, start, cut + 1) if m.end() <= cut]
         return spaces[-1] if spaces else stop
 
     def _decide(self, found: re.Match[str], start: int, stop: int) -> int:

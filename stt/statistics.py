@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 DRAWS = 2000
 STEADY_MIN_N = 20
 NOTICED_MS = 0.5
-"""Less drift is of no account, whatever share it is: the pipeline without engines takes 0.2 ms, which halve as caches fill."""
+"""Less drift is of no account, whatever share it is: the pipeline without engines takes 0.2 ms, which halves as caches fill."""
 
 
 def percentile(values: Iterable[float], q: float) -> float:

@@ -102,7 +102,8 @@ class Voice:
         self._engine = ctypes.addressof(self._memory)
         self._call["initialize"](self._engine)
         # Not before its last user is gone: a thread may be inside it when a run is stopped.
-        weakref.finalize(self, _clear, self._call["clear"], self._memory)
+        # Nor when the interpreter ends: such a thread goes on until the process is gone.
+        weakref.finalize(self, _clear, self._call["clear"], self._memory).atexit = False
         if self._call["load"](self._engine, (ctypes.c_char_p * 1)(voice), 1) != _YES:
             raise EngineUnavailable(f"The HTS engine cannot load the voice {voice.decode()}.")
         self._states: int = self._call["get_nstate"](self._engine)
