@@ -38,7 +38,8 @@ class Speaker(Sink):
     Attributes:
         output: name or number of the sound device; None = the system's default.
         sample_rate: of the device, in Hz; audio of another rate is converted.
-        latency_s: audio that the card holds; it is heard that much later. Below 0.06 it may break up.
+        latency_s: audio that the card holds; it is heard that much later. Too little breaks
+            speech up, and the run says so.
     """
 
     output: str | None
@@ -131,24 +132,26 @@ class Speaker(Sink):
     def _play(self, stream: Any) -> None:
         import numpy as np
 
-        silence = np.zeros(self._block, np.float32)
-        held, dry = round(stream.latency / BLOCK_S) + 2, 0
+        # A card starts with the first block that it gets and runs dry on it, again and again, and
+        # what it was given is lost: it is filled in one go, at first and when it has run dry.
+        full = np.zeros(round((stream.latency + 2 * BLOCK_S) * self.sample_rate), np.float32)
+        silence, dry, until = full[: self._block], 0, time.monotonic() + SETTLE_S
         try:
-            # Some cards (PulseAudio's) run dry while they start, and what they held is lost.
-            smooth, until = 0, time.monotonic() + SETTLE_S
-            while smooth < 2 * held and time.monotonic() < until and not self._stopped:
-                smooth = 0 if stream.write(silence) else smooth + 1
+            while stream.write(full) and time.monotonic() < until and not self._stopped:
+                pass
             while not self._stopped:
                 try:
                     block = self._waiting.get_nowait()
                 except queue.Empty:
                     block = silence
                 if block is None:
-                    for _ in range(held):  # stopping waits for the card, but not through PulseAudio
-                        stream.write(silence)
+                    for _ in range(2):  # what the card holds, and as much again in a sound server
+                        stream.write(full)
                     stream.stop()
                     break
-                dry += stream.write(block)
+                if stream.write(block):
+                    dry += 1
+                    stream.write(full)
         except Exception as error:  # a card that was unplugged; the next write says so
             self._failure = error
         finally:

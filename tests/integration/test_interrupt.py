@@ -31,7 +31,7 @@ def start():
         command = [sys.executable, "-m", "stt.run", *arguments, *quick]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(
-            command, text=True, start_new_session=True, **{**pipes, **streams}
+            command, text=True, start_new_session=True, preexec_fn=heed, **{**pipes, **streams}
         )
         started.append(process)
         if process.stdin:
@@ -50,6 +50,12 @@ def start():
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def heed():
+    """Signals do what they do in a terminal: tests that run in the background or under nohup pass on that they ignore them."""
+    for name in ("SIGINT", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def line():
