@@ -169,7 +169,7 @@ def refine(run: Run, args: argparse.Namespace) -> None:
     pairs = [pair for path in args.pairs for pair in read_pairs(path)]
     data = Sources(pairs, args.spm, args.slots, args.tatoeba, [args.seed, run.step])
     workers = {} if device == "cpu" else {"num_workers": args.workers, "prefetch_factor": 4}
-    table, judge = spelling(spm).to(device), Judge(device, args.length)
+    table, judge = spelling(spm).to(device), Judge(device, args.length, args.chrf)
     scored, began = -torch.inf, run.spent_s
     for batch in torch.utils.data.DataLoader(data, batch_size=None, **workers):
         elapsed = time.monotonic() - BEGAN
@@ -226,9 +226,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--reference", type=float, default=0.02, help="weight of the reference's likelihood"
     )
     parser.add_argument(
-        "--length", type=float, default=1.0,
-        help="wanted length, times the references': samples of known sentences are longer than translations of new ones",
+        "--length", type=float, nargs="+", default=[1.0],
+        help="wanted length, times the references', of technical and everyday sentences, or one for both: samples of known sentences are longer than translations of new ones",
     )  # fmt: skip
+    parser.add_argument(
+        "--chrf", type=float, default=0.5, help="weight of chrF; the rest is BLEU's"
+    )
     parser.add_argument(
         "--tatoeba",
         type=float,

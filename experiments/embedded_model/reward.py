@@ -5,6 +5,8 @@ translation is the derivative of their logarithms along its own counts, so that 
 brevity penalty included. Counts are those of sacrebleu (`tokenize="char"`; white space does not count).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import sentencepiece
 import torch
@@ -67,11 +69,13 @@ def totals(texts: Tensor) -> Tensor:
 class Judge:
     """Rewards against running corpus sums, kept for everyday and technical sentences apart.
 
-    Translations below `length` times the references' length are taken as too short.
+    Translations below `length` (of technical sentences, of everyday ones; or one for both) times the references' length
+    are taken as too short. `chrf` is the weight of chrF in a reward, the rest is BLEU's.
     """
 
-    def __init__(self, device: str, length: float = 1.0) -> None:
-        self.length = length
+    def __init__(self, device: str, length: Sequence[float] = (1.0,), chrf: float = 0.5) -> None:
+        self.length = torch.tensor([length[0], length[-1]], dtype=torch.float64, device=device)
+        self.weights = torch.tensor([1 - chrf, chrf], dtype=torch.float64, device=device)
         self.sums = torch.zeros(2, 3, ORDERS, dtype=torch.float64, device=device)
         self.sentences = torch.zeros(2, dtype=torch.float64, device=device)
 
@@ -107,9 +111,9 @@ class Judge:
         return torch.stack([bleu, ((1 + BETA2) * p * r / (BETA2 * p + r)).log()])
 
     def slopes(self) -> Tensor:
-        """Derivatives of the mean log score of a corpus of one sentence by matched and produced counts: [2, 2, 6]."""
+        """Derivatives of the weighted log scores of a corpus of one sentence by matched and produced counts: [2, 2, 6]."""
         sums = self.sums.clone().requires_grad_()
-        self.scores(sums).mean(0).sum().backward()
+        (self.weights @ self.scores(sums)).sum().backward()
         return sums.grad[:, :2] * self.sentences[:, None, None]
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ import pytest
 RECIPE = Path(__file__).parents[2] / "experiments" / "embedded_model"
 MODULES = (
     "export", "corpus", "gold", "model", "grow", "batches", "train", "decode", "distill", "evaluate",
-    "reward", "refine", "run", "muon",
+    "reward", "refine", "run", "muon", "splice", "agree",
 )  # fmt: skip
 PIECES = 400
 
@@ -283,6 +283,53 @@ def test_rewards_follow_the_scores_they_stand_for(recipe):
         sums[1, :2] += 1e-6 * counts[number]
         change = (judge.scores(sums)[:, 1].mean() - before) / 1e-6 * len(texts)
         assert abs(change - rewards[number]) < 1e-3
+
+
+def test_more_length_is_wanted_of_one_kind_of_sentence_only(recipe):
+    """A translation that is too short for its corpus loses by each character it lacks, where that length is wanted."""
+    import torch
+
+    texts = ["今日は雨が", "猫が猫を見る"]
+    references = ["今日は雨です。", "猫は犬を見た。"]
+    rows = [
+        recipe.batches.padded([recipe.reward.characters(text) for text in side], 0)
+        for side in (texts, references)
+    ]
+    worth = {}
+    for wanted in ((0.5,), (0.5, 1.5)):
+        judge = recipe.reward.Judge("cpu", wanted)
+        judge(*rows, torch.tensor([0, 1]))
+        worth[wanted] = judge.slopes()[:, 1, 0]  # of one more character
+    technical, everyday = worth[0.5, 1.5] - worth[0.5,]
+    assert technical == 0 < everyday
+
+
+def test_spliced_sentences_are_new_and_made_of_two_that_share_two_words(recipe):
+    import random
+
+    sentences = [
+        text.split()
+        for text in ("I went to the old station .", "She lives near the old town .", "Birds sing .")
+    ]
+    made = set(itertools.islice(recipe.splice.splices(sentences, random.Random(1)), 20))
+    assert made == {"I went to the old town .", "She lives near the old station ."}
+
+
+def test_of_many_samples_the_one_that_the_others_resemble_is_kept(recipe, run, pairs, monkeypatch):
+    import sentencepiece
+    import torch
+
+    spm = sentencepiece.SentencePieceProcessor(model_file=str(run.path / "sentencepiece.bpe.model"))
+    _, to = recipe.batches.language_ids(spm)
+    drawn = ["車を買う。", "先生は今日本を読む。", "先生は今日本を歌う。", "先生は明日本を読む。"]
+    rows = recipe.batches.padded(
+        [recipe.batches.wrap(to, spm.encode(text)) for text in drawn], recipe.batches.EOS
+    )
+    monkeypatch.setattr(recipe.agree, "sample", lambda *_: (rows[None], None))
+    judge, table = recipe.reward.Judge("cpu"), recipe.reward.spelling(spm)
+    (kept,) = recipe.agree.agreed(None, None, torch.tensor([1]), to, len(drawn), judge, table)
+    pieces = [int(token) - 1 for token in kept if token != recipe.batches.EOS]
+    assert spm.decode(pieces) == drawn[1]
 
 
 def test_refinement_raises_the_score_of_what_is_drawn(recipe, run, pairs, tmp_path, monkeypatch):
