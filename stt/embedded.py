@@ -52,7 +52,7 @@ def sha256(path: Path) -> str:
 
 
 def config(directory: Path = EMBEDDED) -> dict[str, Any]:
-    """The model's `config.json`: layers, widths, special ids."""
+    """The model's `config.json`: layers, widths, special ids, ids that are `never_produced`."""
     found: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     return found
 
@@ -156,7 +156,7 @@ def _read_verified(directory: Path) -> dict[str, bytes] | None:
     except (OSError, ValueError):
         return None
     intact = all(hashlib.sha256(files[name]).hexdigest() == sums[name] for name in sums)
-    return files if intact and {"model.bin", "shared_vocabulary.json"} <= files.keys() else None
+    return files if intact and "model.bin" in files else None
 
 
 def _publish(built: Path, cached: Path) -> None:
@@ -185,7 +185,8 @@ def derive_ctranslate2(directory: Path, out: Path) -> None:
 
     CTranslate2 stores the reciprocal of our scale (W = int8 / weight_scale) and stacks
     projections that read the same input into one matrix. Everything is NumPy; nothing is
-    quantized again.
+    quantized again. Tokens that `config.json` lists as `never_produced` have no row in the
+    decoder: half of a step's weights are its output layer.
 
     Raises:
         EngineUnavailable: the checkpoint and its description do not fit each other.
@@ -205,14 +206,15 @@ def derive_ctranslate2(directory: Path, out: Path) -> None:
         activation={"relu": Activation.RELU, "gelu": Activation.GELU}[shape["activation_function"]],
     )
     encodings = positions(shape["max_position_embeddings"] + 2, shape["d_model"])
+    produced = sorted(set(range(len(tokens))) - set(shape.get("never_produced", ())))
     spec.decoder.num_heads = np.dtype("int16").type(shape["decoder_attention_heads"])
-    for side, stack, embeddings in (
-        ("encoder", spec.encoder, spec.encoder.embeddings[0]),
-        ("decoder", spec.decoder, spec.decoder.embeddings),
-    ):
+    _set_weight(spec.encoder.embeddings[0], stored, "model.shared")
+    for layer in (spec.decoder.embeddings, spec.decoder.projection):
+        _set_weight(layer, stored, "model.shared")
+        layer.weight, layer.weight_scale = layer.weight[produced], layer.weight_scale[produced]
+    for side, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
         stack.scale_embeddings = shape["d_model"] ** 0.5 if shape["scale_embedding"] else 1.0
         stack.position_encodings.encodings = encodings
-        _set_weight(embeddings, stored, "model.shared")
         _set_norm(stack.layer_norm, stored, f"model.{side}.layer_norm")
         for i, layer in enumerate(stack.layer):
             name = f"model.{side}.layers.{i}"
@@ -222,12 +224,11 @@ def derive_ctranslate2(directory: Path, out: Path) -> None:
             _set_norm(layer.ffn.layer_norm, stored, f"{name}.final_layer_norm")
             _set_weight(layer.ffn.linear_0, stored, f"{name}.fc1")
             _set_weight(layer.ffn.linear_1, stored, f"{name}.fc2")
-    _set_weight(spec.decoder.projection, stored, "model.shared")
     spec.config.decoder_start_token = tokens[shape["decoder_start_token_id"]]
     spec.register_source_vocabulary(tokens)
-    spec.register_target_vocabulary(tokens)
+    spec.register_target_vocabulary([tokens[i] for i in produced])
     spec.validate()
-    spec.optimize()  # stores the shared embedding and the positions once
+    spec.optimize()  # stores what is equal once
     spec.save(str(out))
 
 

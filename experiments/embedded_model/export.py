@@ -1,15 +1,18 @@
 """Write a trained model as the product reads it: int8 weights with one scale per row, or fp16, in safetensors.
 
-    python export.py --model RUN_DIR --out MODEL_DIR [--precision int8|fp16]
+    python export.py --model RUN_DIR --out MODEL_DIR [--precision int8|fp16] [--targets gold.tsv extra.tsv]
 
 RUN_DIR holds `model.safetensors` (M2M100 names; fp16, fp32 or int8-row), `config.json` and `sentencepiece.bpe.model`.
 Unknown characters fall on the id of <pad> in training; its embedding is cleared so that <pad> is never produced.
+Pieces that the Japanese sides of --targets hold fewer than ten times are listed as `never_produced`: engines may leave them out of the decoder.
 A 2-D weight W [out, in] becomes int8 `q` and float32 `<name>_scale` [out] with W ~ q * scale[:, None] and max |q| = 127.
 """
 
 import argparse
 import json
+import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 FORMAT = "stt-int8-row"
 PAD = 1
+RARE = 10  # occurrences below which a piece is taken as never produced
 TIED = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
 
 
@@ -75,6 +79,22 @@ def write_tokenizer(spm_model: Path, out: Path) -> None:
     (out / "tokenizer_config.json").write_text(json.dumps(tokenizer, indent=2) + "\n")
 
 
+def never_produced(spm_model: Path, targets: list[Path]) -> list[int]:
+    """Ids (piece id + 1) of learned pieces that occur fewer than RARE times in the Japanese of these pairs."""
+    import sentencepiece
+    from corpus import read_pairs
+
+    spm = sentencepiece.SentencePieceProcessor(model_file=str(spm_model))
+    counts = Counter(
+        piece
+        for path in targets
+        for pair in read_pairs(path)
+        for piece in spm.encode(pair.japanese)
+    )
+    learned = range(3, spm.vocab_size())  # behind <unk>, <s>, </s>
+    return [piece + 1 for piece in learned if counts[piece] < RARE]
+
+
 def averaged(models: list[Path], weights: list[float] | None = None) -> dict[str, np.ndarray]:
     """The mean of the weights of runs that began at the same model (Wortsman et al. 2022).
 
@@ -90,8 +110,9 @@ def averaged(models: list[Path], weights: list[float] | None = None) -> dict[str
 
 
 def export(
-    models: list[Path], out: Path, precision: str, source: str, weights: list[float] | None = None
-) -> None:
+    models: list[Path], out: Path, precision: str, source: str, weights: list[float] | None = None,
+    targets: list[Path] | None = None,
+) -> None:  # fmt: skip
     """Write the shipped directory `out` from run directories, whose weights are averaged."""
     out.mkdir(parents=True, exist_ok=True)
     model, state = models[0], averaged(models, weights)
@@ -107,7 +128,12 @@ def export(
         half = {name: tensor.astype(np.float16) for name, tensor in state.items()}
         save_file(half, out / "model.safetensors", metadata={"format": "pt", "source": source})
     config["dtype"] = "float16"
-    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    config.pop("never_produced", None)
+    if targets:
+        config["never_produced"] = never_produced(model / "sentencepiece.bpe.model", targets)
+    text = json.dumps(config, indent=2)
+    text = re.sub(r"(?<=[\[\d,])\s+(?=[\d\]])", " ", text)  # numbers of a list on one line
+    (out / "config.json").write_text(text + "\n")
     ids = {
         name: config[name]
         for name in ("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id")
@@ -135,12 +161,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--precision", choices=("int8", "fp16"), default="int8")
     parser.add_argument(
+        "--targets", type=Path, nargs="+", help="pairs whose Japanese the model may produce"
+    )
+    parser.add_argument(
         "--source", default="experiments/embedded_model", help="recorded in the file's metadata"
     )
     args = parser.parse_args()
     if args.weights and (len(args.weights) != len(args.model) or abs(sum(args.weights) - 1) > 1e-6):
         parser.error("--weights needs one share for each --model, 1 in all")
-    export(args.model, args.out, args.precision, args.source, args.weights)
+    export(args.model, args.out, args.precision, args.source, args.weights, args.targets)
     with safe_open(args.out / "model.safetensors", "np") as stored:
         print(stored.metadata(), len(list(stored.keys())), "tensors")
     for path in sorted(args.out.iterdir()):

@@ -109,8 +109,12 @@ class CTranslate2(Translator):
                     f"positions. Choose {longest} or fewer."
                 )
             files, self._sha256 = embedded.ctranslate2_files(folder)
-            return files, json.loads(files["shared_vocabulary.json"])
-        needed = ("model.bin", "shared_vocabulary.json", embedded.SENTENCEPIECE)
+            return files, embedded.vocabulary(folder)
+        apart = (
+            folder / "source_vocabulary.json"
+        ).is_file()  # the model does not produce every token
+        vocabulary = f"{'source' if apart else 'shared'}_vocabulary.json"
+        needed = ("model.bin", vocabulary, embedded.SENTENCEPIECE)
         if missing := [name for name in needed if not (folder / name).is_file()]:
             raise EngineUnavailable(
                 f"translator.model={self.model}: {', '.join(missing)} not found there. "
@@ -118,7 +122,7 @@ class CTranslate2(Translator):
                 f"--copy_files {embedded.SENTENCEPIECE}`, or choose translator=embedded."
             )
         self._sha256 = embedded.sha256(folder / "model.bin")
-        return None, json.loads((folder / "shared_vocabulary.json").read_text(encoding="utf-8"))
+        return None, json.loads((folder / vocabulary).read_text(encoding="utf-8"))
 
     def effective(self) -> dict[str, Any]:
         """What CTranslate2 reports."""

@@ -50,15 +50,16 @@ def test_every_int8_matrix_is_the_stored_one_bit_for_bit(cache):
     variables, aliases = read_model_bin(files["model.bin"])
     stored, shape = embedded.tensors(), embedded.config()
 
-    def same(name, *sources):
-        want = np.concatenate([stored[f"{source}.weight"] for source in sources])
-        scale = np.concatenate([stored[f"{source}.weight_scale"] for source in sources])
+    def same(name, *sources, rows=slice(None)):
+        want = np.concatenate([stored[f"{source}.weight"] for source in sources])[rows]
+        scale = np.concatenate([stored[f"{source}.weight_scale"] for source in sources])[rows]
         assert variables[f"{name}/weight"].dtype == np.int8
         np.testing.assert_array_equal(variables.pop(f"{name}/weight"), want)
         np.testing.assert_array_equal(variables.pop(f"{name}/weight_scale"), np.float32(1) / scale)
 
-    same("decoder/embeddings", "model.shared")
-    assert aliases["encoder/embeddings_0/weight"] == "decoder/embeddings/weight"
+    same("encoder/embeddings_0", "model.shared")
+    produced = np.setdiff1d(np.arange(shape["vocab_size"]), shape["never_produced"])
+    same("decoder/embeddings", "model.shared", rows=produced)
     assert aliases["decoder/projection/weight"] == "decoder/embeddings/weight"
     for side in ("encoder", "decoder"):
         for i in range(shape[f"{side}_layers"]):
@@ -74,6 +75,15 @@ def test_every_int8_matrix_is_the_stored_one_bit_for_bit(cache):
             same(f"{theirs}/ffn/linear_0", f"{ours}.fc1")
             same(f"{theirs}/ffn/linear_1", f"{ours}.fc2")
     assert not [name for name, value in variables.items() if value.dtype == np.int8 and value.ndim]
+
+
+def test_the_decoder_knows_every_token_but_those_that_are_never_produced(cache):
+    files, _ = embedded.ctranslate2_files()
+    every, shape = embedded.vocabulary(), embedded.config()
+    left_out = {every[i] for i in shape["never_produced"]}
+    assert json.loads(files["source_vocabulary.json"]) == every
+    assert json.loads(files["target_vocabulary.json"]) == [t for t in every if t not in left_out]
+    assert not left_out & {*embedded.SPECIAL_TOKENS, "eng_Latn", "jpn_Jpan", "。", "の", "a"}
 
 
 def test_the_second_call_reads_what_the_first_one_derived(cache):
