@@ -35,6 +35,7 @@ _CALIBRATION = (
     "値段は思ったより安かった。",
 )
 _LEAD_FRAMES, _RELEASE_FRAMES = 4, 12  # kept of the silence before and after speech
+_STOP_S = 0.4  # silence after a sentence, so that it is set off more than a comma (0.5 s in all)
 _AUDIBLE = 10 ** (-50 / 20)  # speech starts where a frame is louder than this
 _OVERLAP, _SEED = 5, 1  # of the vocoder
 
@@ -135,7 +136,10 @@ class OpenJTalk(Synthesizer):
         }
 
     def synthesize(self, text: str) -> Iterator[AudioChunk]:
-        """Yield the speech for `text` from its onset on; nothing if nothing can be spoken."""
+        """Yield the speech for `text` from its onset on; nothing if nothing can be spoken.
+
+        It ends in a pause: the voice's own after a comma, silence in the last chunk after a sentence.
+        """
         for piece in pieces(text):
             labels = self._frontend.labels(piece)
             if labels and self._fallback:
@@ -156,8 +160,10 @@ class OpenJTalk(Synthesizer):
                 start = max(0, int(window.durations[0]) - _LEAD_FRAMES)
             spoken += len(window.durations)
             last = spoken == len(labels)
-            if last and phoneme(labels[-1]) == b"sil":
+            pause = np.zeros(0, np.float32)
+            if last and phoneme(labels[-1]) == b"sil":  # the voice's own silence takes time to make
                 stop -= max(0, int(window.durations[-1]) - _RELEASE_FRAMES)
+                pause = np.zeros(round(_STOP_S * self.sample_rate), np.float32)
             while start < stop:
                 end = stop if audible else min(start + first_frames, stop)
                 part = slice(start, end)
@@ -165,7 +171,7 @@ class OpenJTalk(Synthesizer):
                     window.cepstrum[part], window.log_f0[part], window.mixing[part]
                 )
                 if last and end == stop:
-                    samples = np.concatenate([samples, vocoder.flush()])
+                    samples = np.concatenate([samples, vocoder.flush(), pause])
                 samples = np.clip(samples * np.float32(self.gain / 32768), -1.0, 1.0)
                 if not audible:
                     samples = _from_onset(samples, vocoder.hop)

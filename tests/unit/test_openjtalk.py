@@ -112,6 +112,36 @@ def test_a_long_text_is_not_cut_inside_a_number():
         ("Pythonを使う", "パイソンを使う"),
         ("TypeErrorです", "タイプエラーです"),
         ("キャフéが", "キャフeが"),
+        ("10 - 15分です", "10から15分です"),
+        ("02:00と14:00に", "2時と14時に"),
+        ("08:15、9:40", "8時15分、9時40分"),
+        ("14:00-15:30", "14時から15時30分"),
+        ("9:00 - 10:30", "9時から10時30分"),
+        ("時間:08時05分", "時間:8時5分"),
+        ("120msから500 ms", "120ミリ秒から500ミリ秒"),
+        ("12.5sで", "12.5秒で"),
+        ("60 Hzで2.5 kg、", "60ヘルツで2.5キログラム、"),
+        ("1.2GB、16 GB、2 TB", "1.2ギガバイト、16ギガバイト、2テラバイト"),
+        ("10 MB/s", "10メガバイト毎秒"),
+        ("384,400 km、180 cm", "384,400キロメートル、180センチメートル"),
+        ("20m²の50px", "20平方メートルの50ピクセル"),
+        ("10-15 ms", "10から15ミリ秒"),
+        ("1stと21st", "1番目と21番目"),
+        ("Ctrl+C、Cmd + Shift+P", "コントロールプラスC、コマンド プラス シフトプラスP"),
+        ("+5%、UTC+9", "プラス5%、UTCプラス9"),
+        ("30 x 20 x 10 cm", "30かける20かける10センチメートル"),
+        ("1920x1080", "1920かける1080"),
+        ("5 - 3と等しい", "5マイナス3と等しい"),
+        ("src/main.pyとmain.c", "ソース/メインドットpyとメインドットc"),
+        ("example.comのNode.js", "イグザンプルドットcomのノードドットjs"),
+        ("torch.TensorとASP.NET", "torchドットTensorとASPドットNET"),
+        ("「.env」", "「ドットエンブ」"),
+        ("VS Codeで、A vs B", "ブイエスコードで、Aバーサス B"),
+        ("no、yes、Yes、YES", "ノー、イエス、イエス、イエス"),
+        ("FileNotFoundError", "ファイルノットファウンドエラー"),
+        ("userIdとisValid、getById", "ユーザーIdとisバリッド、ゲットバイId"),
+        ("errorsとCounts", "エラーとカウント"),
+        ("HelloXyz", "ハローXyz"),
     ],
 )
 def test_figures_and_english_words_are_read_as_they_are_said(frontend, written, said):
@@ -129,11 +159,25 @@ def test_figures_and_english_words_are_read_as_they_are_said(frontend, written, 
         "24/7",
         "12/25",
         "COVID-19",
-        "9:00-10:30",
+        "16:9",
+        "00:03:20",
+        "C++",
+        "5+3",
+        "5 + 3",
+        "0x10",
+        "GPT-4V",
+        "1990s",
+        "'90s",
+        "U.S.",
+        "Ph.D.",
+        "最初の文.Second",
+        "...ab",
         "XYZTensor",
+        "iPad",
+        "No.5",
     ],
 )
-def test_what_is_no_range_fraction_or_known_word_is_left_to_the_dictionary(text):
+def test_what_is_no_such_figure_or_known_word_is_left_to_the_dictionary(text):
     assert katakana(spell_out(text)) == text
 
 
@@ -195,13 +239,21 @@ def test_speech_starts_at_once_and_without_a_click(voice, text):
     assert np.abs(samples[-24 * 2 :]).max() < 1e-3
 
 
-def test_a_comma_is_heard_as_a_pause_and_a_full_stop_is_not_waited_for(voice):
+@pytest.mark.parametrize("end", ["。", "？", "!", ":", ""])
+def test_a_sentence_is_set_off_at_least_as_much_as_a_clause_and_its_pause_delays_nothing(
+    voice, end
+):
     def silence_at_the_end_s(text):
         samples = speak(voice, text)
         return (samples.size - np.flatnonzero(np.abs(samples) > 0.01)[-1]) / 24000
 
-    assert 0.25 < silence_at_the_end_s("サーバーが復旧し、") < 0.6
-    assert silence_at_the_end_s("サーバーが復旧した。") < 0.2
+    comma_s = silence_at_the_end_s("サーバーが復旧し、")
+    assert 0.25 < comma_s < 0.6
+    assert comma_s <= silence_at_the_end_s("サーバーが復旧した" + end) < 0.7
+    # Zeros behind the last words, not a chunk of their own: nobody waits for them.
+    last = list(voice.synthesize("サーバーが復旧した" + end))[-1].samples
+    assert np.abs(last).max() > 0.01
+    assert not last[-24 * 390 :].any()
 
 
 def test_the_same_text_always_sounds_the_same(voice):
