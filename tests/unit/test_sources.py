@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from itertools import pairwise
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -520,3 +521,17 @@ def test_values_with_which_nothing_can_be_measured_are_refused(override, tmp_pat
     cfg, chosen = compose(["translator=echo", "tts=tone", override])
     with pytest.raises(ConfigError, match=override.partition("=")[0].replace(".", r"\.")):
         Arm.prepare(cfg, chosen, tmp_path)
+def test_what_a_model_thinks_for_hours_takes_no_memory():
+    def peak(count):
+        pieces = itertools.chain(["<think>"], itertools.repeat("hm ", count), ["</think>Yes."])
+        thinking = (Delta(piece, n) for n, piece in enumerate(pieces))
+        tracemalloc.start()
+        found = sentences(thinking, Segmenter(Unit.sentence, 600, 24))
+        assert [(s.text, s.arrived_ns) for s in found if s] == [("Yes.", count + 1)]
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak_bytes
+
+    assert peak(20_000) < 2 * peak(1_000) + 100_000
+
+
