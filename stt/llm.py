@@ -101,8 +101,14 @@ class Speech:
             case None if isinstance(over := value.get("done", value.get("stop")), bool):
                 yield from self._streamed(value, over)
             case None | "message" | "assistant" | "text":
+            case "response.incomplete" | "response.cancelled":
+                yield from self.finish()
                 if "choices" in value:
                     yield from self._choice(value)
+            case "response.failed":
+                yield from self._failed(self._dict(value, "response"))
+            case "response.output_item.added" | "response.content_part.added" if self._message:
+                yield from self._message.pause()
                 else:
                     yield from self._whole(value)
             case _:
@@ -156,12 +162,10 @@ class Speech:
         # Of several answers side by side (n > 1) the first is spoken.
         for choice in [choice for choice in choices if (choice.get("index") or 0) == 0][:1]:
             if "message" in choice:
-                message = {"id": value.get("id"), "stop_reason": choice.get("finish_reason")}
-                yield from self._whole(message | self._dict(choice, "message"))
+                whole = {"id": value.get("id"), "stop_reason": choice.get("finish_reason")}
+                yield from self._whole(whole | self._dict(choice, "message"))
                 continue
             name = _name(value)
-            if self._message is None or (name is not None and name != self._message.name):
-                yield from self._begin(name)
             content = self._dict(choice, "delta").get("content")
             if content is not None:
                 yield from self._stream(content)
@@ -172,6 +176,13 @@ class Speech:
         """A message that is complete, a snapshot of it so far, or its next content block."""
         if "message" in value:
             value = self._dict(value, "message")
+            message = self._message
+            if (
+                message is None
+                or (name is not None and name != message.name)
+                or (content and message.over)  # some servers give every answer the same id
+            ):
+                yield from self._begin(name)
         if value.get("role", "assistant") != "assistant":
             yield from self.finish()
             return

@@ -39,6 +39,18 @@ def spoken(*messages):
 
 
 def text(value, **more):
+def lines(*values):
+    return "".join(json.dumps(value) + "\n" for value in values)
+
+
+def heard(*values):
+    """The sentences in some JSON lines."""
+    source = Stdin(Format.auto)
+    source.stream = io.BytesIO(lines(*values).encode())
+    found = sentences(source.deltas(), Segmenter(Unit.sentence, 600, 24))
+    return [sentence.text for sentence in found if sentence]
+
+
     return {"content": [{"type": "text", "text": value}], **more}
 
 
@@ -533,5 +545,35 @@ def test_what_a_model_thinks_for_hours_takes_no_memory():
         return peak_bytes
 
     assert peak(20_000) < 2 * peak(1_000) + 100_000
+
+
+def test_answers_that_all_have_the_same_id_are_all_said():
+    answer = [
+        *({"id": "c", "choices": [{"delta": {"content": t}}]} for t in ("Hello", " my", " friend.")),
+        {"id": "c", "choices": [{"delta": {"content": ""}, "finish_reason": "stop"}]},
+    ]  # fmt: skip
+    assert heard(*answer, *answer) == ["Hello my friend."] * 2
+
+
+def response(delta):
+    return {"type": "response.output_text.delta", "delta": delta}
+
+
+@pytest.mark.parametrize("ending", ["incomplete", "failed", "cancelled", "completed"])
+def test_a_response_that_was_cut_off_is_over(ending):
+    over = {"type": f"response.{ending}", "response": {"error": {"message": "Too busy."}}}
+    speech = Speech()
+    pieces = [p for v in (response("It was"), over) for p in speech.read(json.dumps(v).encode())]
+    assert pieces[-1][2]
+    assert heard(response("It was"), over, response("Next.")) == ["It was", "Next."]
+    assert any("Too busy." in kind for kind in speech.skipped) == (ending == "failed")
+
+
+def test_text_around_a_tool_call_of_a_response_is_two_paragraphs():
+    call = {"type": "response.output_item.added", "item": {"type": "function_call"}}
+    assert heard(response("Let me"), response(" look"), call, response("It is fine.")) == [
+        "Let me look",
+        "It is fine.",
+    ]
 
 
