@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from stt.said import Piece, Said
+from stt.said import Piece, Said, ended, inside, may_pause
 
 _log = logging.getLogger(__name__)
 _REMEMBERED = 16
 """Messages that may still be repeated in full after they were streamed."""
 _SSE_FIELDS = ("event:", "id:", "retry:", ":")
-_ENDED = re.compile(r"(?:[^\s\d.]\.|[!?:\u2026。！？])[\"'”’»)\]*_`]*\s*\Z")
 
 
 class Speech:
@@ -29,7 +27,7 @@ class Speech:
     kind, logged once each kind, and never raises.
 
     A whole message ends at once when its text ends like a sentence or it gives a stop reason;
-    otherwise it may be a snapshot that still grows, and ends with the next message or the input.
+    otherwise it may be a snapshot that still grows, and ends with the next message, the input or `quiet`.
     """
 
     def __init__(self, skipped: Counter[str] | None = None) -> None:
@@ -69,6 +67,17 @@ class Speech:
             yield from self._message.end()
             self._message.over = True
 
+    def quiet(self) -> Iterator[Piece]:
+        """Nothing has come for a while: say what seems to be complete."""
+        if (message := self._message) is None:
+            return
+        text = "".join(message.blocks())
+        if message.streamed or message.grown:
+            if may_pause(text):
+                yield from message.pause()
+        elif not inside(text):
+            yield from message.end()
+
     def skip(self, kind: str) -> None:
         """Count something that cannot be read."""
         if not self.skipped[kind]:
@@ -92,8 +101,14 @@ class Speech:
                     yield from self.finish()
             case "message_stop" | "user" | "result" | "response.completed":
                 yield from self.finish()
+            case "response.incomplete" | "response.cancelled":
+                yield from self.finish()
             case "error":
                 yield from self._failed(value)
+            case "response.failed":
+                yield from self._failed(self._dict(value, "response"))
+            case "response.output_item.added" | "response.content_part.added" if self._message:
+                yield from self._message.pause()
             case "response.output_text.delta":
                 yield from self._stream(value.get("delta"))
             case None if value.get("error"):
@@ -156,13 +171,18 @@ class Speech:
         # Of several answers side by side (n > 1) the first is spoken.
         for choice in [choice for choice in choices if (choice.get("index") or 0) == 0][:1]:
             if "message" in choice:
-                message = {"id": value.get("id"), "stop_reason": choice.get("finish_reason")}
-                yield from self._whole(message | self._dict(choice, "message"))
+                whole = {"id": value.get("id"), "stop_reason": choice.get("finish_reason")}
+                yield from self._whole(whole | self._dict(choice, "message"))
                 continue
             name = _name(value)
-            if self._message is None or (name is not None and name != self._message.name):
-                yield from self._begin(name)
             content = self._dict(choice, "delta").get("content")
+            message = self._message
+            if (
+                message is None
+                or (name is not None and name != message.name)
+                or (content and message.over)  # some servers give every answer the same id
+            ):
+                yield from self._begin(name)
             if content is not None:
                 yield from self._stream(content)
             if choice.get("finish_reason") is not None:
@@ -201,7 +221,7 @@ class Speech:
                 first = False
         if value.get("stop_reason") is not None and not message.streamed:
             yield from self.finish()
-        elif _ENDED.search(text[-64:]) and not message.grown:
+        elif not message.grown and ended(text) and not inside(text):
             yield from message.end()
 
     def _begun(self, name: str | None, text: str) -> Said | None:

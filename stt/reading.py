@@ -61,7 +61,8 @@ class _Message:
         self.delta = delta
         text = self._thinking.feed(delta.text, final=delta.final)
         self._pushed += len(text)
-        self._arrivals.append((self._pushed, delta.arrived_ns))
+        if text:  # a model may think for hours
+            self._arrivals.append((self._pushed, delta.arrived_ns))
         yield from map(self._sentence, self._segmenter.push(text))
         if delta.final:
             yield from self.finish()

@@ -231,5 +231,5 @@ def _unwritable(path: Path, error: OSError) -> ResultsError:
         safe = 0
     return ResultsError(
         f"Cannot write to {path} ({error.strerror}). {safe} records there are safe. Make room (or "
-        "fix permissions) and repeat with resume=true, or choose another hydra.run.dir."
+        "fix permissions) and repeat (a corpus goes on with resume=true), or choose another hydra.run.dir."
     )

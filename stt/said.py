@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
+
+from stt.clean import Blocks
+from stt.thinking import Thinking
 
 Piece = tuple[str, str, bool]
 """Message id, text that is new, message ended."""
+_EMOJI = "\u2600-\u27bf\U0001f000-\U0001faff\ufe0f\u200d"
+_ENDED = re.compile(r"(?:[^\s\d.]\.|[!?:\u2026。！？])[\"'”’»)\]*_`]*\s*\Z")
+_PAUSED = re.compile(
+    rf"(?:[^\s\d.]\.|[^\W\d_].*\d\.|[!?:\u2026。！？{_EMOJI}])[\"'”’»)\]*_`\s{_EMOJI}]*\Z|\n\s*\Z"
+)
+_TAIL_CHARS = 64
 
 
 class Said:
@@ -46,3 +56,21 @@ class Said:
 
     def blocks(self) -> list[str]:
         return [block.getvalue() for block in self._blocks]
+
+
+def ended(text: str) -> bool:
+    """Whether `text` ends like a sentence, so that what was added would be another one."""
+    return _ENDED.search(text[-_TAIL_CHARS:]) is not None
+
+
+def may_pause(text: str) -> bool:
+    """Whether `text` seems to be complete when no more of it comes for a while.
+
+    Not after "3." alone on its line: a list goes on. Nor after a word: the model takes its time.
+    """
+    return _PAUSED.search(text[-_TAIL_CHARS:]) is not None
+
+
+def inside(text: str) -> bool:
+    """Whether what follows `text` is still code or a thought, so that it must not begin anew."""
+    return not Blocks().push(Thinking().feed(text + "\nx")).endswith("x")

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from stt.errors import ConfigError
 from stt.llm import Speech
 from stt.messages import Delta
-from stt.said import Piece
+from stt.said import Piece, may_pause
 from stt.sources import Source
 
 MAX_LINE_BYTES = 1 << 20
@@ -45,7 +45,7 @@ _OPEN = re.compile(
 _UNPRINTABLE = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\ufffd]")
 
 Chunk = tuple[bytes, int]
-"""Bytes, and the time in ns at which they were read."""
+"""Bytes, and the time in ns at which they were read; no bytes: nothing has come for `quiet_s`."""
 
 
 class Format(StrEnum):
@@ -62,13 +62,18 @@ class Stdin(Source):
 
     Attributes:
         format: auto, text or jsonl; auto takes what begins with `{`, or as server-sent events do, for JSON lines.
+        quiet_s: when nothing comes for so long, what seems complete is said, though more of it may follow (where
+            the system lets a read be watched); None: only what follows, or the end of the input, shows that.
         stream: a binary file to read instead.
     """
 
     format: Format
+    quiet_s: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.quiet_s is not None and not 0 < self.quiet_s <= threading.TIMEOUT_MAX:
+            raise ConfigError("source.quiet_s must be above 0 seconds; null: never.")
         self.stream: BinaryIO | None = None
         self._speech = Speech(self.skipped)
         self._closed = False
@@ -84,8 +89,10 @@ class Stdin(Source):
         begun = b""
         while self.format == Format.auto and _OPEN.fullmatch(begun) and len(begun) < MAX_LINE_BYTES:
             chunk, arrived_ns = next(chunks, (b"", 0))
-            if not chunk:
+            if not arrived_ns:
                 break
+            if not chunk:  # quiet, and it may still become either
+                continue
             if not begun.strip():  # blanks may go on for ever
                 head.clear()
             head.append((chunk, arrived_ns))
@@ -120,8 +127,15 @@ class Stdin(Source):
         woken, self._wake = os.pipe()
         arguments = (descriptor, woken, found)
         threading.Thread(target=self._watch, args=arguments, name="stdin", daemon=True).start()
+        quiet_s = None
         while not self._closed:
-            chunk = found.get()
+            try:
+                chunk = found.get(timeout=quiet_s)
+            except queue.Empty:
+                quiet_s = None  # once is enough
+                yield b"", self.clock()
+                continue
+            quiet_s = self.quiet_s
             if isinstance(chunk, OSError):
                 raise ConfigError(f"Standard input cannot be read: {chunk.strerror}.") from chunk
             if not chunk[0]:
@@ -142,15 +156,19 @@ class Stdin(Source):
 
     def _text(self, chunks: Iterator[Chunk], *, typed: bool) -> Iterator[Delta]:
         decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        tail = ""
         for chunk, arrived_ns in itertools.chain(chunks, [(b"", 0)]):
-            text = decoder.decode(chunk, final=not chunk)
+            text = decoder.decode(chunk, final=not arrived_ns)
             # Among binary bytes, what looks like a little text is chance.
             odd = 1 / 8 if "\0" in text else 1 / 3
             text = "\n".join(self._readable(line, odd) for line in text.split("\n"))
-            if not chunk:
+            tail = (tail + text)[-64:]
+            if not arrived_ns:
                 yield Delta(text, self.clock(), final=True)
             elif text:  # a person who typed a line waits for it to be said
                 yield Delta(text, arrived_ns, final=typed and text.endswith("\n"))
+            elif not chunk and may_pause(tail):
+                yield Delta("\n\n", arrived_ns)  # not the end: code may still be open
 
     def _readable(self, line: str, odd: float) -> str:
         """A line, or its part that has come; "" when more than `odd` of it is no text."""
@@ -165,6 +183,8 @@ class Stdin(Source):
         last = iter([(b"\n", 0)])  # what follows the last newline is a line, too
         for chunk, read_ns in itertools.chain(chunks, last):
             arrived_ns = read_ns or self.clock()
+            if not chunk:
+                yield from _deltas(self._speech.quiet(), arrived_ns)
             *ended, rest = chunk.split(b"\n")
             for part in ended:
                 line += part

@@ -56,6 +56,23 @@ def test_text_that_waits_for_a_slow_engine_has_arrived_when_it_came(tmp_path):
     assert waited_ms == sorted(waited_ms), "each waited longer than the one before"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="standard input is watched on POSIX")
+def test_the_last_line_is_said_while_the_pipe_stays_open_and_its_wait_is_measured(tmp_path):
+    def write(pipe):
+        pipe.write(b"Build finished\n")
+        pipe.flush()
+        until_s = time.monotonic() + 30
+        while not (records.exists() and records.read_bytes()):
+            assert time.monotonic() < until_s, "nothing is said of it"
+            time.sleep(0.05)
+
+    records = tmp_path / "r" / stored.RECORDS
+    (record,) = speak(tmp_path, "source.quiet_s=0.5", write=write)
+    measured = metrics(record)
+    assert record["source"] == "Build finished"
+    assert measured["ttfa_ms"] >= measured["segment_ms"] >= 500
+
+
 def test_live_text_of_a_known_name_is_spoken_in_a_session_of_its_own(tmp_path):
     for text in ("Hello.", "Good bye."):
         line = json.dumps({"content": [{"type": "text", "text": text}]}).encode()

@@ -6,10 +6,12 @@ import io
 import itertools
 import json
 import os
+import queue
 import random
 import sys
 import threading
 import time
+import tracemalloc
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -35,6 +37,18 @@ def spoken(*messages):
     said = [part for m in messages for part in speech.read(json.dumps(m).encode())]
     said += speech.finish()
     return "".join(text for _, text, _ in said)
+
+
+def lines(*values):
+    return "".join(json.dumps(value) + "\n" for value in values)
+
+
+def heard(*values):
+    """The sentences in some JSON lines."""
+    source = Stdin(Format.auto)
+    source.stream = io.BytesIO(lines(*values).encode())
+    found = sentences(source.deltas(), Segmenter(Unit.sentence, 600, 24))
+    return [sentence.text for sentence in found if sentence]
 
 
 def text(value, **more):
@@ -122,6 +136,17 @@ def test_a_whole_message_that_ends_like_a_sentence_ends_at_once(ending):
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "grown", "said"),
+    [
+        ("Look:\n```python\ndef f():", "\n    return one\n```\nThat is all.", ["Look:", "That is all."]),
+        ("<think>Hm.", " Not aloud.</think>Hello.", ["Hello."]),
+    ],
+)  # fmt: skip
+def test_a_snapshot_that_ends_in_code_or_a_thought_goes_on_in_it(shown, grown, said):
+    assert heard(text(shown, id="a"), text(shown + grown, id="a")) == said
 
 
 def test_a_snapshot_that_may_grow_ends_with_the_next_message():
@@ -267,6 +292,83 @@ def test_closing_the_source_ends_a_read_that_waits(pipe):
     reader.join(5)
     assert not reader.is_alive()
     assert joined(found) == ""
+
+
+@pytest.fixture
+def listener(pipe):
+    """The pipe's writing end, and what is heard of it while it stays open."""
+    source, writer = pipe
+    source.quiet_s = 0.1
+    said = queue.Queue()
+
+    def listen():
+        for sentence in sentences(source.deltas(), Segmenter(Unit.sentence, 600, 24)):
+            if sentence:
+                said.put((sentence, source.clock()))
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    yield writer, said
+    source.close()
+    thread.join(5)
+
+
+def streamed(*pieces):
+    return lines(*({"choices": [{"delta": {"content": piece}}]} for piece in pieces))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="standard input is watched on POSIX")
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("Build finished\n", "Build finished"),
+        ('He said "Really?"\n', 'He said "Really?"'),
+        ("Tests pass.", "Tests pass."),
+        ("The answer is 42.", "The answer is 42."),
+        ("All done \U0001f600", "All done"),
+        (lines(text("The answer is 42.")), "The answer is 42."),
+        (lines(text("All done \U0001f600")), "All done"),
+        (lines(text("It works")), "It works"),
+        (streamed("It", " works."), "It works."),
+    ],
+)
+def test_the_last_words_are_said_though_nothing_follows_them(listener, written, said):
+    writer, heard = listener
+    writer.write(written.encode())
+    sentence, heard_ns = heard.get(timeout=10)
+    assert sentence.text == said
+    # Waiting for more is latency: the clock runs from when the words came.
+    assert heard_ns - sentence.arrived_ns >= 100_000_000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="standard input is watched on POSIX")
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (["The build", " is finished. "], ["The build is finished."]),
+        (["1.", " The list goes on. "], ["The list goes on."]),
+        (["Version 3", ".2 is out. "], ["Version 3.2 is out."]),
+        ([streamed("The"), streamed(" build is done. ")], ["The build is done."]),
+        ([lines(text("It"), text("It is")), lines(text("It is done."))], ["It is done."]),
+        (["Run this:\n```\nnot said\n", "not that.\n```\nDone.\n"], ["Run this:", "Done."]),
+        ([streamed("<think>Hm.\n"), streamed("Not aloud.</think>Yes.")], ["Yes."]),
+        ([lines(text("<think>Hm.")), lines(text("<think>Hm. Not aloud.</think>Yes."))], ["Yes."]),
+        (["data", ': {"choices":[{"delta":{"content":"Hello."}}]}\n'], ["Hello."]),
+    ],
+)
+def test_a_model_that_stalls_is_not_cut_short(listener, parts, said):
+    writer, heard = listener
+    for part in parts:
+        writer.write(part.encode())
+        time.sleep(0.3)
+    assert [heard.get(timeout=10)[0].text for _ in said] == said
+    assert heard.empty()
+
+
+@pytest.mark.parametrize("never", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_quiet_time_that_cannot_be_waited_for_is_refused(never):
+    with pytest.raises(ConfigError, match="quiet_s"):
+        Stdin(Format.auto, never)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
@@ -470,6 +572,36 @@ def test_what_the_models_server_says_of_an_error_is_passed_on(error, caplog):
     assert any("Overloaded" in kind for kind in source.skipped)
 
 
+def test_answers_that_all_have_the_same_id_are_all_said():
+    answer = [
+        *({"id": "c", "choices": [{"delta": {"content": t}}]} for t in ("Hello", " my", " friend.")),
+        {"id": "c", "choices": [{"delta": {"content": ""}, "finish_reason": "stop"}]},
+    ]  # fmt: skip
+    assert heard(*answer, *answer) == ["Hello my friend."] * 2
+
+
+def response(delta):
+    return {"type": "response.output_text.delta", "delta": delta}
+
+
+@pytest.mark.parametrize("ending", ["incomplete", "failed", "cancelled", "completed"])
+def test_a_response_that_was_cut_off_is_over(ending):
+    over = {"type": f"response.{ending}", "response": {"error": {"message": "Too busy."}}}
+    speech = Speech()
+    pieces = [p for v in (response("It was"), over) for p in speech.read(json.dumps(v).encode())]
+    assert pieces[-1][2]
+    assert heard(response("It was"), over, response("Next.")) == ["It was", "Next."]
+    assert any("Too busy." in kind for kind in speech.skipped) == (ending == "failed")
+
+
+def test_text_around_a_tool_call_of_a_response_is_two_paragraphs():
+    call = {"type": "response.output_item.added", "item": {"type": "function_call"}}
+    assert heard(response("Let me"), response(" look"), call, response("It is fine.")) == [
+        "Let me look",
+        "It is fine.",
+    ]
+
+
 def test_a_stream_that_says_done_has_ended_its_message():
     delta = 'data: {"choices":[{"delta":{"content":"Hello"}}]}'
     speech = Speech()
@@ -491,6 +623,20 @@ def test_what_a_model_thinks_first_is_not_spoken(parts, said):
     deltas = [Delta(part, 0, "m", part is parts[-1]) for part in parts]
     found = sentences(deltas, Segmenter(Unit.sentence, 600, 24))
     assert [sentence.text for sentence in found if sentence] == said
+
+
+def test_what_a_model_thinks_for_hours_takes_no_memory():
+    def peak(count):
+        pieces = itertools.chain(["<think>"], itertools.repeat("hm ", count), ["</think>Yes."])
+        thinking = (Delta(piece, n) for n, piece in enumerate(pieces))
+        tracemalloc.start()
+        found = sentences(thinking, Segmenter(Unit.sentence, 600, 24))
+        assert [(s.text, s.arrived_ns) for s in found if s] == [("Yes.", count + 1)]
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak_bytes
+
+    assert peak(20_000) < 2 * peak(1_000) + 100_000
 
 
 def test_nothing_is_asked_of_a_source_once_the_limit_is_reached():
