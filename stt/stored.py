@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from stt import jsonl
 from stt.errors import ResultsError
@@ -176,7 +176,7 @@ def _whole(stored: dict[str, Any]) -> bool:
     )
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeGuard[int | float]:
     """NaN, infinity, and integers that no float can hold are none."""
     return isinstance(value, int | float) and abs(value) < 2**63
 
