@@ -42,7 +42,10 @@ def ratio(found: Ratio | None, n: int) -> str:
     digits = 1 if found.low >= 2 else 2
     unclear = " ~" if found.p >= 0.05 else ""
     survivors = f" ({found.n} of {n})" if found.n < n else ""
-    low, middle, high = (f"{x:.{digits}f}" for x in (found.low, found.ratio, found.high))
+    # Three digits that count, or a run a thousand times slower would be 0.00x.
+    low, middle, high = (
+        f"{x:#.3g}" if x < 1 else f"{x:.{digits}f}" for x in (found.low, found.ratio, found.high)
+    )
     return f"{middle}x [{low}, {high}]{unclear}{survivors}"
 
 

@@ -148,11 +148,12 @@ def length(frame: pd.DataFrame, labels: dict[str, str], target: Target, caption:
 
 
 def _stack(axes: Axes, y: float, rows: pd.DataFrame, metric: str, target: Target) -> None:
-    spans = [(percentile(_ok(rows, name), 50), *look) for name, look in LEDGER.items()]
-    whole = percentile(_ok(rows, metric), 50)
-    first = percentile(_ok(rows, "ttfa_ms"), 50)
+    spans = [(percentile(latencies(rows, name), 50), *look) for name, look in LEDGER.items()]
+    values = latencies(rows, metric)
+    middle, high = percentile(values, 50), _tail(rows, values, target)
+    first = percentile(latencies(rows, "ttfa_ms"), 50)
     left = 0.0
-    for width, label, ink, hatch in [*spans, (max(0.0, whole - first), *ENDS[metric])]:
+    for width, label, ink, hatch in [*spans, (max(0.0, middle - first), *ENDS[metric])]:
         if math.isfinite(width):
             edge = DARK if hatch else ink
             axes.barh(
@@ -167,14 +168,12 @@ def _stack(axes: Axes, y: float, rows: pd.DataFrame, metric: str, target: Target
                 label=label,
             )
             left += width
-    values = latencies(rows, metric)
-    middle, high = percentile(values, 50), _tail(rows, values, target)
     lost = int((rows["status"] != "ok").sum())
     told = [f"{name} {value:.0f}" for name, value in (("p50", middle), (f"p{target.percentile}", high))
             if math.isfinite(value)]  # fmt: skip
-    if math.isfinite(middle) and math.isfinite(high):
-        axes.plot([middle, high], [y, y], color=DARK, linewidth=1, marker="|", markersize=7)
-        left = max(left, high)
+    if ends := [value for value in (middle, high) if math.isfinite(value)]:
+        axes.plot(ends, [y] * len(ends), color=DARK, linewidth=1, marker="|", markersize=7)
+        left = max(left, *ends)
     note = f"  {' · '.join(told)} ms  to {SHORT[metric]}" if told else f"  no {metric}"
     note += f", {lost} of {len(rows)} not ok" if lost else ""
     axes.text(left, y, note, va="center", fontsize=8, color=DARK)
@@ -268,7 +267,3 @@ def _captioned(fig: Figure, caption: str) -> Figure:
         ha="left",
     )
     return fig
-
-
-def _ok(rows: pd.DataFrame, metric: str) -> list[float]:
-    return [float(value) for value in rows.loc[rows["status"] == "ok", metric].dropna()]

@@ -19,9 +19,10 @@ from stt.comparison import MIN_N, Ratio, by_sentence, more_work, paired
 from stt.environment import reader_may_go
 from stt.errors import ResultsError
 from stt.messages import Status
-from stt.metrics import METRICS, imbalance, samples
+from stt.metrics import samples
 from stt.results import Run, last_session, load
 from stt.statistics import Outcome, Verdict, verdict
+from stt.stored import faults, target
 
 PASS, TOO_SLOW, CANNOT_JUDGE = 0, 1, 2
 PARTS = ("translator", "tts", "segment", "pipeline", "device", "language")
@@ -70,16 +71,16 @@ def judge(run: Run, base: Run | None = None, *, allow_other_machine: bool = Fals
         allow_other_machine: compare although the machine fingerprints differ.
     """
     found = Judgement()
-    target = run.header.get("config", {}).get("target") or {}
-    names = [name for name in target.get("metrics", []) if name in METRICS]
-    if not names or names != list(target["metrics"]):
-        found.doubts.append("run.json names no target metrics that this version knows")
+    try:
+        asked = target(run.header, run.path)
+    except ResultsError as error:
+        found.doubts.append(str(error))
         return found
+    names, limit_ms, q = asked["metrics"], asked["limit_ms"], asked["percentile"]
     records = last_session(run)
     found.doubts += doubts(run)
     for name in names:
         ids, values = samples(records, name)
-        limit_ms, q = target["limit_ms"], target["percentile"]
         found.verdicts[name] = verdict(values, limit_ms, ids=ids, q=q)
     if base is not None:
         _compare(found, run, base, names, allow_other_machine)
@@ -103,29 +104,12 @@ def doubts(run: Run) -> list[str]:
     records = last_session(run)
     if not records:
         return ["no measured utterance"]
-    session = run.header["sessions"][-1]
-    valid = session.get("valid") or {}
-    found = []
-    if not valid.get("ok"):
-        found.append(f"invalid run: {', '.join(valid.get('reasons') or ['no reason was stored'])}")
-    if run.corrupt:
-        found.append(f"{run.corrupt} unreadable lines in {run.path}")
-    statuses = Counter(str(stored["status"]) for stored in records)
-    if "counts" in session and session["counts"] != statuses:
-        found.append(f"records are missing: {dict(statuses)} found, {session['counts']} written")
-    per_pass = {
-        len({r["id"] for r in records if r["pass"] == n}) for n in {r["pass"] for r in records}
-    }
-    if len(per_pass) > 1:
-        found.append("passes hold different numbers of sentences")
+    reasons = faults(run.header["sessions"][-1], records, run.corrupt)
+    found = [f"invalid run: {'; '.join(reasons)}"] if reasons else []
+    statuses = Counter(stored["status"] for stored in records)
     for status in sorted(set(statuses) - {Status.ok}):
         names = [r["id"] for r in records if r["status"] == status]
         found.append(f"{statuses[status]} utterances {status} ({_some(names)})")
-    faults = {r["id"]: imbalance(r) for r in records if r["status"] == Status.ok}
-    faults = {name: reasons for name, reasons in faults.items() if reasons}
-    if faults:
-        name, reasons = next(iter(faults.items()))
-        found.append(f"times of {len(faults)} sentences do not add up ({name}: {reasons[0]})")
     engines = _engines(run)
     remote = [k for k, facts in engines.items() if isinstance(facts, dict) and facts.get("network")]
     if remote:

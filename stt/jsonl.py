@@ -79,10 +79,7 @@ def read(path: Path) -> tuple[list[dict[str, Any]], int]:
     *lines, tail = path.read_bytes().split(b"\n")
     parsed = [parse(line) for line in lines if line]
     values = [value for value in [*parsed, parse(tail)] if value is not None]
-    corrupt = parsed.count(None)
-    if corrupt:
-        _log.warning("%s: %d unreadable lines left out", path, corrupt)
-    return values, corrupt
+    return values, parsed.count(None)
 
 
 def replace(path: Path, value: dict[str, Any]) -> None:

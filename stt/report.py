@@ -8,6 +8,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def measured(frame: pd.DataFrame) -> pd.DataFrame:
 def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
     """One run: latency, stages, quality, failures; the verdict is the last lines."""
     from stt.results import latencies
-    from stt.statistics import percentile, verdict
+    from stt.statistics import Outcome, percentile, verdict
 
     rows = measured(frame)
     first = rows.iloc[0]
@@ -89,13 +90,15 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
         )
     bad = rows[rows["status"] != "ok"]
     lines += [f"  {row.id}: {row.status}: {row.error}" for row in bad.head(10).itertuples()]
-    if not bool(rows["valid"].all()):
-        lines.append("INVALID run: see valid.reasons in run.json")
+    if first["faults"]:
+        lines.append(f"INVALID run: {first['faults']}")
     lines.append("")
     for name in target["metrics"]:
         judged = verdict(
             latencies(rows, name), target["limit_ms"], ids=list(rows["id"]), q=target["percentile"]
         )
+        if first["faults"]:
+            judged = replace(judged, outcome=Outcome.UNDECIDED)
         lines.append(f"{name}: {judged}")
     return "\n".join(lines)
 
@@ -153,6 +156,8 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
         note += "; not every run spoke every sentence: compare the ratios, not the times"
     if rows["machine"].nunique() > 1:
         note += "; measured on different machines: times are not those of the engines alone"
+    if invalid := list(rows.loc[rows["faults"] != "", "run"].unique()):
+        note += f"; invalid: {', '.join(invalid)}"
     if baseline is None:
         return cells.table(head[:-2], lines) + "\n" + note
     note += f"; sooner: geometric mean of paired ratios to {baseline}, 95 % bootstrap interval"
@@ -178,10 +183,10 @@ def labels(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def targets(rows: pd.DataFrame, paths: Path | str | Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """The target each run was asked to reach."""
-    from stt import results
+    """The target each run was asked to reach; raises as `stt.stored.target` does."""
+    from stt import results, stored
 
-    asked = {header["path"]: header["config"]["target"] for header in results.runs(paths)}
+    asked = {held["path"]: stored.target(held, held["path"]) for held in results.runs(paths)}
     return {str(run): asked[part["path"].iloc[0]] for run, part in rows.groupby("run", sort=False)}
 
 

@@ -153,6 +153,10 @@ class Run:
     records: list[dict[str, Any]]
     corrupt: int
 
+    def measured(self, session: int) -> list[dict[str, Any]]:
+        """Records of the measured phase of a session."""
+        return [r for r in self.records if r["session"] == session and r["phase"] == "measure"]
+
 
 def load(paths: Path | str | Iterable[Path | str]) -> list[Run]:
     """Every run under `paths`: run folders, folders that contain some, or `records.jsonl` files.
@@ -185,8 +189,7 @@ def last_session(run: Run, back: int = 1) -> list[dict[str, Any]]:
     known = [s for s in sessions[:-1] if (s.get("valid") or {}).get("ok")] + sessions[-1:]
     if len(known) < back:
         return []
-    number = known[-back]["session"]
-    return [r for r in run.records if r["session"] == number and r["phase"] == "measure"]
+    return run.measured(known[-back]["session"])
 
 
 def read(paths: Path | str | Iterable[Path | str]) -> pd.DataFrame:

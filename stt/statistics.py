@@ -88,7 +88,7 @@ class Verdict:
     Attributes:
         n: distinct sentences.
         misses: sentences over the limit or failed; a fraction where some repeats missed.
-        observed: the percentile of this sample (inf: failures reach into it).
+        observed: the percentile of this sample (inf: too many failed, or were never audible).
         needed: sentences without a miss that would turn UNDECIDED into PASS; else 0.
     """
 
@@ -104,7 +104,7 @@ class Verdict:
         seen = (
             f"measured {self.observed:.1f} ms"
             if math.isfinite(self.observed)
-            else "reached by failures"
+            else "too many never got that far"
         )
         if self.n < min_n(self.percentile):
             seen = f"n too small for p{self.percentile:g}"

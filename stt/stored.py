@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from stt import jsonl
 from stt.errors import ResultsError
 from stt.messages import Status, Utterance
+from stt.metrics import METRICS, imbalance
 from stt.timeline import MARKS
+
+_log = logging.getLogger(__name__)
 
 SCHEMA = 1
 HEADER = "run.json"
@@ -16,7 +22,8 @@ RECORDS = "records.jsonl"
 
 _FIELDS = (
     ("phase", str), ("session", int), ("pass", int), ("id", str), ("status", str), ("source", str),
-    ("translation", str), ("chunks", list), ("marks_ns", dict),
+    ("translation", str), ("chunks", list), ("marks_ns", dict), ("sample_rate", int),
+    ("source_tokens", int), ("target_tokens", int), ("clauses", int), ("reference", str | type(None)),
 )  # fmt: skip
 
 
@@ -73,6 +80,28 @@ def header(folder: Path) -> dict[str, Any]:
     return held
 
 
+def target(held: dict[str, Any], folder: Path | str) -> dict[str, Any]:
+    """What a run was asked to reach: metrics, percentile, limit_ms.
+
+    Args:
+        held: the content of `run.json`.
+        folder: where it lies, for the message.
+
+    Raises:
+        ResultsError: nothing can be judged by it.
+    """
+    asked = held["config"].get("target")
+    asked = asked if isinstance(asked, dict) else {}
+    metrics, q, limit_ms = (asked.get(name) for name in ("metrics", "percentile", "limit_ms"))
+    known = isinstance(metrics, list) and all(m in list(METRICS) for m in metrics)
+    if not (metrics and known and _number(q) and 0 < q < 100 and _number(limit_ms)):
+        raise ResultsError(
+            f"{Path(folder) / HEADER} names no target that this version knows (metrics, percentile "
+            "and limit_ms). Restore it, or leave this folder out."
+        )
+    return {"metrics": metrics, "percentile": q, "limit_ms": limit_ms}
+
+
 def records(folder: Path) -> tuple[list[dict[str, Any]], int]:
     """Records in order without what is void, and the number of unreadable lines before the last.
 
@@ -85,8 +114,10 @@ def records(folder: Path) -> tuple[list[dict[str, Any]], int]:
         raise ResultsError(f"{folder / RECORDS} cannot be read ({error.strerror}).") from error
     for stored in found:
         _require_schema(stored, folder / RECORDS)
-    whole = [stored for stored in found if all(isinstance(stored.get(k), t) for k, t in _FIELDS)]
+    whole = [stored for stored in found if _whole(stored)]
     corrupt += len(found) - len(whole)
+    if corrupt:
+        _log.warning("%s: %d unreadable lines left out", folder / RECORDS, corrupt)
     names = [(r["phase"], r["session"], r["pass"], r["id"]) for r in whole]
     cancelled = [stored["status"] == Status.cancelled for stored in whole]
     ended = {name for name, void in zip(names, cancelled, strict=True) if not void}
@@ -97,6 +128,57 @@ def records(folder: Path) -> tuple[list[dict[str, Any]], int]:
         if not cancelled[i] or (names[i] not in ended and last[names[i]] == i)
     ]
     return kept, corrupt
+
+
+def faults(session: dict[str, Any], measured: Sequence[dict[str, Any]], corrupt: int) -> list[str]:
+    """Why the records of a session cannot be trusted to be all of it, and true; empty if they can.
+
+    Args:
+        session: its entry in `run.json`.
+        measured: its records of the measured phase.
+        corrupt: unreadable lines in the folder.
+    """
+    valid = session.get("valid") or {}
+    found = [] if valid.get("ok") else list(valid.get("reasons") or ["no reason was stored"])
+    if corrupt:
+        found.append(f"{corrupt} unreadable lines in {RECORDS}")
+    statuses = Counter(stored["status"] for stored in measured)
+    if "counts" in session and session["counts"] != statuses:
+        found.append(f"records are missing: {dict(statuses)} found, {session['counts']} written")
+    spoken = Counter((stored["pass"], stored["id"]) for stored in measured)
+    if repeated := [name for (_, name), times in spoken.items() if times > 1]:
+        found.append(f"{len(repeated)} sentences are there twice in a pass ({repeated[0]})")
+    if len(set(Counter(number for number, _ in spoken).values())) > 1:
+        found.append("passes hold different numbers of sentences")
+    ok = [(stored["id"], imbalance(stored)) for stored in measured if stored["status"] == Status.ok]
+    if unbalanced := {name: reasons for name, reasons in ok if reasons}:
+        name, reasons = next(iter(unbalanced.items()))
+        found.append(f"times of {len(unbalanced)} sentences do not add up ({name}: {reasons[0]})")
+    return found
+
+
+def _whole(stored: dict[str, Any]) -> bool:
+    """Whether all that is computed from a record is there, so that no reader need ask again."""
+    typed = all(isinstance(stored.get(name), kind) for name, kind in _FIELDS)
+    if not (typed and all(isinstance(c, list) and len(c) == 2 for c in stored["chunks"])):
+        return False
+    facts = stored.get("facts", {})
+    if not isinstance(facts, dict):
+        return False
+    chunks, silence_s = stored["chunks"], stored.get("leading_silence_s", "missing")
+    free_ns = facts.get("loudspeaker_free_ns", 0)
+    times = [*stored["marks_ns"].values(), *(number for chunk in chunks for number in chunk)]
+    return (
+        all(isinstance(number, int) and _number(number) for number in [*times, free_ns])
+        and (stored["sample_rate"] > 0 or not chunks)
+        and _number(stored.get("audio_s"))
+        and (silence_s is None or (_number(silence_s) and silence_s >= 0))
+    )
+
+
+def _number(value: object) -> TypeGuard[int | float]:
+    """NaN, infinity, and integers that no float can hold are none."""
+    return isinstance(value, int | float) and abs(value) < 2**63
 
 
 def _require_schema(stored: dict[str, Any], path: Path) -> None:

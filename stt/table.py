@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from stt.metrics import METRICS, metrics
+from stt.stored import faults
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,11 +19,11 @@ COLUMNS = (
     *("run", "path", "key", "translator", "tts", "device", "segment", "source_name", "pipeline"),
     *("machine", "session", "sessions", "pass", "phase", "id", "bucket", "status"),
     *("source", "translation", "reference", "source_tokens", "target_tokens", "source_words"),
-    *("clauses", "audio_s", "leading_silence_s", "sample_rate", "error", "valid"),
+    *("clauses", "audio_s", "leading_silence_s", "sample_rate", "error", "valid", "faults"),
     *METRICS,
 )
 """`source` is the text, `source_name` the choice in the configuration, `sessions` the number of the run's last
-session, measured or not; a metric may be NaN."""
+session, measured or not; `faults` why the session cannot be trusted, or ""; a metric may be NaN."""
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -58,6 +59,10 @@ def _rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
         },
     }
     sessions = {entry["session"]: entry for entry in run.header.get("sessions", [])}
+    doubted = {
+        number: "; ".join(faults(sessions.get(number, {}), run.measured(number), run.corrupt))
+        for number in {stored["session"] for stored in run.records}
+    }
     for stored in run.records:
         session = sessions.get(stored["session"], {})
         yield {
@@ -66,7 +71,8 @@ def _rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
             "machine": machine(session.get("environment") or run.header.get("environment") or {}),
             "sessions": max(sessions, default=stored["session"]),
             "source_words": len(stored["source"].split()),
-            "valid": bool(session.get("valid", {}).get("ok")),
+            "valid": bool((session.get("valid") or {}).get("ok")),
+            "faults": doubted[stored["session"]],
             **metrics(stored),
         }
 

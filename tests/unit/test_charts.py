@@ -86,6 +86,22 @@ def test_stacked_spans_are_the_medians_of_the_ledger_in_its_order(frame):
     assert audible < total < 1.1 * percentile(list(rows["total_ms"]), 50)
 
 
+def test_bars_are_of_all_utterances_as_the_numbers_beside_them(tmp_path):
+    """Were failures left out of the bars alone, these would end far before their own p50."""
+    longest = sorted(range(64), key=lambda number: number % 16)[36:]
+    lost = dict.fromkeys(longest, Status.timeout)
+    run = write(tmp_path / "r", header("r"), passes=1, failures=lost)
+    frame = report.measured(results.read([run]))
+    [axes] = charts.stage_budget(frame, {"r": "r"}, TARGET, "").axes
+    rows = defaultdict(float)
+    for bar in axes.patches:
+        rows[round(bar.get_y(), 3)] = max(
+            rows[round(bar.get_y(), 3)], bar.get_x() + bar.get_width()
+        )
+    for y, metric in zip(sorted(rows), ("ttfa_audible_ms", "total_ms"), strict=True):
+        assert rows[y] == pytest.approx(percentile(results.latencies(frame, metric), 50), rel=0.05)
+
+
 def test_the_whisker_of_a_budget_reaches_from_p50_to_p95(frame):
     [axes], _ = draw(charts.stage_budget, frame, "slow")
     rows = frame[frame["run"] == "synthetic-slow"]
@@ -196,5 +212,8 @@ def test_a_chart_claims_no_more_than_the_table(tmp_path):
     told = " ".join(text.get_text() for text in figure.axes[0].texts)
     assert "p95" not in told
     assert "1 of 20 not ok" in told
+    ticks = [line for line in figure.axes[0].get_lines() if line.get_marker() == "|"]
+    medians = [percentile(results.latencies(frame, name), 50) for name in charts.ENDS]
+    assert [list(tick.get_xdata()) for tick in ticks] == [[median] for median in medians]
     figure = charts.distribution(frame, {"few": "few"}, TARGET, "")
     assert not [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import runpy
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stt import jsonl
+from stt import jsonl, report
 from stt.comparison import more_work
 from stt.gate import judge, main, noise_floor
 from stt.messages import Status
@@ -509,6 +510,100 @@ def test_a_record_without_its_fields_is_unreadable_not_too_slow(
     status, last, _ = gate(capsys, run)
     assert status == 2
     assert "unreadable" in last
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *({name: "gone"} for name in ("sample_rate", "source_tokens", "target_tokens", "clauses")),
+        *({name: "gone"} for name in ("audio_s", "leading_silence_s")),
+        *({"chunks": chunks} for chunks in ([[None, 5]], [[1]], [5], [[0.5, 5]], [[10**400, 5]])),
+        *({"marks_ns": {"first_chunk": mark}} for mark in (None, math.nan)),
+        *({"leading_silence_s": silence_s} for silence_s in (math.nan, math.inf, -1.0, 1e300)),
+        {"sample_rate": 0},
+        {"audio_s": None},
+        {"reference": 5},
+        {"facts": None},
+        {"facts": {"loudspeaker_free_ns": "soon"}},
+    ],
+    ids=lambda damage: str(damage)[:40],
+)
+def test_a_damaged_record_is_unreadable_for_gate_and_report_never_a_crash(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: dict[str, Any]
+) -> None:
+    base = write(tmp_path / "base", header("k"))
+    run = write(tmp_path / "r", header("k"))
+    lines = [json.loads(line) for line in (run / "records.jsonl").read_bytes().splitlines()]
+    damaged = {k: v for k, v in {**lines[20], **damage}.items() if v != "gone"}
+    lines[20] = damaged
+    text = "".join(json.dumps(line) + "\n" for line in lines)  # keeps NaN, which jsonl does not
+    (run / "records.jsonl").write_text(text, encoding="utf-8")
+    for arguments in ((run,), (run, "--against", base), (base, "--against", run)):
+        status, last, _ = gate(capsys, *arguments)
+        assert status == 2
+        assert "1 unreadable lines" in last
+    assert report.main([str(run), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "\nINVALID run: 1 unreadable lines" in said
+    assert "PASS" not in said
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"limit_ms": "gone"},
+        {"limit_ms": math.nan},
+        {"percentile": 100},
+        {"percentile": None},
+        {"metrics": None},
+        {"metrics": [[]]},
+    ],
+    ids=str,
+)
+def test_a_target_that_judges_nothing_is_said_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: dict[str, Any]
+) -> None:
+    run = write(tmp_path / "r", header("k"))
+    head = json.loads((run / "run.json").read_bytes())
+    target = {**head["config"]["target"], **damage}
+    head["config"]["target"] = {name: value for name, value in target.items() if value != "gone"}
+    (run / "run.json").write_text(json.dumps(head), encoding="utf-8")
+    status, last, _ = gate(capsys, run)
+    assert status == 2
+    assert "run.json names no target that this version knows" in last
+    assert report.main([str(run), "--out", str(tmp_path / "out")]) == 2
+    assert "run.json names no target that this version knows" in capsys.readouterr().err
+
+
+def test_a_fast_sentence_in_place_of_a_slow_one_is_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The number of records fits, and so does that of the sentences in each pass."""
+    run = write(tmp_path / "r", header("k"))
+    lines = (run / "records.jsonl").read_bytes().splitlines()
+    measured = [json.loads(line) for line in lines if b'"measure"' in line]
+    one, other = measured[0]["id"], measured[1]["id"]
+
+    def repeat(_: int, line: dict[str, Any]) -> None:
+        if line["id"] == other and line["phase"] == "measure":
+            line.update(next(r for r in measured if (r["pass"], r["id"]) == (line["pass"], one)))
+
+    status, last, _ = gate(capsys, rewrite(run, repeat))
+    assert status == 2
+    assert f"2 sentences are there twice in a pass ({one})" in last
+
+
+def test_times_that_do_not_add_up_in_one_pass_of_two_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(tmp_path / "r", header("k"))
+
+    def stamp_late(_: int, line: dict[str, Any]) -> None:
+        line["marks_ns"]["first_chunk"] += 50_000_000 * (line["pass"] == 1)
+
+    status, last, _ = gate(capsys, rewrite(run, stamp_late))
+    assert status == 2
+    assert "do not add up" in last
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

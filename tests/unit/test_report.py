@@ -121,10 +121,61 @@ def test_an_invalid_run_is_called_so(tmp_path):
     head = json.loads((run / "run.json").read_bytes())
     head["sessions"][-1]["valid"] = {"ok": False, "reasons": ["latency drifted during the run"]}
     jsonl.replace(run / "run.json", head)
-    assert "INVALID run" in summary(run)
+    text = summary(run)
+    assert "INVALID run: latency drifted during the run" in text
+    assert "PASS" not in text
+
+
+def relabelled(line):
+    return {**line, "phase": "warmup"}
+
+
+def negative(line):
+    return {**line, "marks_ns": {**line["marks_ns"], "segmented": -5}}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda line: [], "records are missing"),
+        (lambda line: [relabelled(line)], "records are missing"),
+        (lambda line: [{**line, "status": None}], "unreadable lines"),
+        (lambda line: [line, line], "there twice in a pass"),
+        (lambda line: [negative(line)], "do not add up"),
+    ],
+    ids=["deleted", "relabelled", "no status", "twice", "negative"],
+)
+def test_a_run_without_its_slow_sentences_is_no_pass(tmp_path, change, words):
+    """What the gate refuses is not passed by the report."""
+    run = write(tmp_path / "r", header("0"))
+    lines, _ = jsonl.read(run / "records.jsonl")
+    slow = sorted(line["chunks"][-1][0] for line in lines if line["phase"] == "measure")[-60]
+    kept = []
+    for line in lines:
+        hit = line["phase"] == "measure" and line["chunks"][-1][0] >= slow
+        kept += change(line) if hit else [line]
+    (run / "records.jsonl").write_bytes(b"".join(jsonl.dumps(line) + b"\n" for line in kept))
+    text = summary(run)
+    [line] = [line for line in text.splitlines() if line.startswith("INVALID run: ")]
+    assert words in line
+    assert "PASS" not in text
+    whole = write(tmp_path / "whole", header("1"))
+    assert "; invalid: r;" in report.comparison(results.read([run, whole]), "whole")
+    assert "invalid" not in report.comparison(results.read([whole, RUNS / "synthetic-fast"]), None)
 
 
 # Several runs
+
+
+def test_a_ratio_of_a_thousandth_still_has_three_digits(tmp_path):
+    runs = [
+        write(tmp_path / name, header(name), passes=1, slowness=slowness)
+        for name, slowness in (("slow", 1000), ("base", 1))
+    ]
+    line = report.comparison(results.read(runs), "base").splitlines()[2]
+    shown = re.findall(r"\d+\.\d+", line.split("|")[-2])
+    assert all(0.0005 < float(number) < 0.002 for number in shown)
+    assert all(re.fullmatch(r"0\.00\d{3,}", number) for number in shown)
 
 
 def test_a_comparison_gives_the_ratio_of_paired_sentences_with_its_interval():
