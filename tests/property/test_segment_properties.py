@@ -15,9 +15,9 @@ from stt.segment import Segmenter
 PIECES = st.sampled_from(
     ["Hello", "word", "Mr.", " ", " ", ". ", "! ", "? ", "3.14", "v1.2.3", "e.g. ", "\n", "\n\n",
      ", ", "; ", " – ", "—", "`", "`a. b`", "``", "U.S. ", "...", "…", "\"", "”", "(", ")", "**", "*",
-     "_", "The server", "is back", "3 p.m. ", "etc. ", "J. ", "No. ", "5", "- ", "* ", "1. ", "12) ",
+     "_", "The server", "is back", "3 p.m. ", "+", "etc. ", "J. ", "No. ", "5", "- ", "* ", "1. ", "12) ",
      "# ", "##", "> ", ">", "```", "```py\n", "~~~\n", "| a | b |", "|---|", "---", "===", "|", "日本。", "「",
-     "」", "。", "https://a.b/c ", "[x](y)", "<b>", "&amp;", "🎉", "\t", "\r\n", "\u2028", BREAK, CELL]
+     "」", "。", "https://a.b/c ", "[x](y)", "<b>", "&amp;", "🎉", "✅", "✔\ufe0f", "\t", "\r\n", "\u2028", BREAK, CELL]
 )  # fmt: skip
 TEXT = st.lists(PIECES, max_size=40).map("".join) | st.text(max_size=80)
 UNITS = st.sampled_from(list(Unit))
