@@ -27,6 +27,7 @@ _COMPARED = {
     "===": "equal to", "!==": "not equal to", "≤": "at most", "≥": "at least", "≠": "not equal to",
 }  # fmt: skip
 _HALF_OF_DAY = re.compile(r"(?<![\d.])(\d{1,2}(?::\d\d)?)\s?([AaPp])[Mm]\b\.?")
+_UNTIL = re.compile(r"(?<=\b[ap]\.m\.)\s?[-–—]\s?(?=\d)")
 _NUMBER = re.compile(r"\bNo\. ?(?=\d)")
 _LETTERS = str.maketrans(
     {
@@ -35,16 +36,22 @@ _LETTERS = str.maketrans(
     }
 )  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+")
+_TIMES = re.compile(
+    r"(?<=\w)[*×](?=\w)|(?<=[\d\s])×(?=[\d\s])"
+    r"|(?<=\d)\s?\*\s?(?=\w)|(?<=\w)\s?\*\s?(?=\d)|(?<=\b[A-Za-z])\s\*\s(?=[A-Za-z]\b)"
+)
+"""Between numbers or names of one letter; the star in `SELECT * FROM` is none."""
 _PHRASES = (
     (re.compile(r"\s*(?:=>|->)\s*"), ", "),
+    (re.compile(r"(?<=[a-z][a-z)])\s[>›]\s(?=[A-Z][a-z])"), ", "),  # a path through menus
     (re.compile(r"\s?[µμ]s\b"), " microseconds"),
     (re.compile(r"\s?[µμ]m\b"), " micrometers"),
     (re.compile(r"℃|°\s?(?:C\b)?"), " degrees "),
     (re.compile(r"#(?=\d)"), "number "),
     (re.compile(r"(?<=\b[CF])#"), " sharp"),
     (re.compile(r"(?<=\d)\s?~\s?(?=\d)"), "-"),
-    (re.compile(r"~(?=\d)"), "about "),
-    (re.compile(r"(?<=\w)[*×](?=\w)|(?<=[\d\s])[*×](?=[\d\s])"), " x "),
+    (re.compile(r"(?<![\w/])~(?=\d)"), "about "),
+    (_TIMES, " x "),
 )
 _SYMBOLS = str.maketrans(
     {
@@ -67,6 +74,7 @@ def plain(text: str, known: frozenset[str]) -> str:
     letter is left out whole, so nothing is left of a text in another script.
     """
     text = _HALF_OF_DAY.sub(lambda found: f"{found[1]} {found[2].lower()}.m.", text)
+    text = _UNTIL.sub(" to ", text)
     text = _NUMBER.sub("number ", text).translate(_LETTERS)
     if _all(text, known):
         return text
