@@ -493,6 +493,21 @@ def test_what_a_model_thinks_first_is_not_spoken(parts, said):
     assert [sentence.text for sentence in found if sentence] == said
 
 
+def test_plain_text_may_think_again_where_a_line_begins():
+    text = (
+        "<think>a</think>\nOne.\nSay <think> aloud\n  <thinking>b\n</thinking>\ntwo.\n<thin>c\n"
+        "<think>d</think><think>e</think>\nx<think>"
+    )
+    said = ["One.", "Say <think> aloud", "two.", "<thin>c", "x<think>"]
+    for parts in ([text], list(text)):
+        deltas = [Delta(part, 0, "", False) for part in parts] + [Delta("", 0, "", True)]
+        found = sentences(deltas, Segmenter(Unit.sentence, 600, 24))
+        assert [sentence.text for sentence in found if sentence] == said
+    named = [Delta("One.\n<think>\nTwo.", 0, "m", True)]
+    found = sentences(named, Segmenter(Unit.sentence, 600, 24))
+    assert [sentence.text for sentence in found if sentence] == ["One.", "<think>", "Two."]
+
+
 def test_nothing_is_asked_of_a_source_once_the_limit_is_reached():
     def live():
         yield Delta("One.", 0, "a", True)
