@@ -437,6 +437,16 @@ def test_text_that_could_have_been_an_event_is_text_as_it_arrived(text):
     assert [delta.arrived_ns for delta in deltas] == list(range(1, len(text) + 1))
 
 
+def test_what_colours_a_terminal_is_not_spoken_wherever_it_is_cut():
+    content = (
+        b"\x1b]0;A title\x07\x1b[1;32m**It\x1b(B\x1b[m works.**\n\x1b]2;x\x1b\\\x1b[0m# Next\x1b[0"
+    )
+    for cut in range(len(content)):
+        source = Stdin(Format.text)
+        source.stream = Parts(content[: cut + 1], content[cut + 1 :])
+        assert joined(source.deltas()) == "**It works.**\n# Next", content[: cut + 1]
+
+
 def test_text_that_begins_like_a_field_is_text():
     source = Stdin(Format.auto)
     source.stream = io.BytesIO(b"data: all of it was lost.\n")
