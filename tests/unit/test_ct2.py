@@ -200,7 +200,7 @@ def test_threads_that_work_together_never_wait_for_one_cpu():
         ("Click “Save” to finish.", 'Click "Save" to finish.'),
         ("It’s fine – really.", "It's fine - really."),
         ("The price is $20 per month.", "The price is 20 dollars per month."),
-        ("It raised €3.5 million.", "It raised 3.5 million euros."),
+        ("It raised €3.5 million.", "It raised 3,500,000 euros."),
         ("Go to Settings > Privacy > Location.", "Go to Settings, Privacy, Location."),
         ("Open Settings › Privacy.", "Open Settings, Privacy."),
         (
@@ -223,6 +223,9 @@ def test_threads_that_work_together_never_wait_for_one_cpu():
         ("It ends at 2:05 PM.", "It ends at 2:05 p.m."),
         ("It is No. 1 now.", "It is number 1 now."),
         ("It costs $5M.", "It costs 5 million dollars."),
+        ("It costs $4.5M.", "It costs 4,500,000 dollars."),
+        ("It has 2.55 billion users.", "It has 2,550,000,000 users."),
+        ("Of 1.5 to 3 million, 2 million came.", "Of 1,500,000 to 3,000,000, 2 million came."),
         ("Replace <your-name> now.", "Replace your-name now."),
         ("The List<Map<K, V>> type.", "The List Map K, V type."),
         ("If a<b and c>d, swap.", "If a is less than b and c is greater than d, swap."),
