@@ -11,6 +11,11 @@ BREAK = "\x1e"
 """Stands where speech pauses whatever the words are: blank line, heading, list item, table row."""
 CELL = "\x1f"
 """Stands between two cells of a table row."""
+_YES, _NO = "\x02", "\x03"
+_CELL_MARKS = str.maketrans(
+    {"|": CELL} | dict.fromkeys("✅✔✓☑", _YES) | dict.fromkeys("❌✗✘✖", _NO)
+)
+"""In a row, a check mark or a cross is what the cell says; elsewhere it is decoration."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _HELD = 160
@@ -81,7 +86,7 @@ class Blocks:
         if self._line == _DROPPED:
             body = " " * len(body)
         elif self._line == _ROW:
-            body = body.replace("|", CELL)
+            body = body.translate(_CELL_MARKS)
         out.append(body)
         if ended:
             out.append("\n" if self._line == _PROSE else BREAK)
@@ -218,6 +223,8 @@ _EMOJI = re.compile(
 _CELLS = re.compile(rf"\s*{CELL}[\s{CELL}]*")
 _FIGURES = re.compile(rf"(?<=\d)\s*{CELL}\s*(?=\d[\d.,]*\s*(?:{CELL}|\Z))")
 """Between two numbers: with a comma they would be read as one, 1,200."""
+_ANSWER = re.compile(rf"([{_YES}{_NO}])\ufe0f?(?! *\w)")
+"""A mark that no word in its cell explains."""
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _LOOSE = re.compile(r" +(?=[,.;:!?]+(?:\s|\Z))")
 _BOX = re.compile(r"\s*\[[ xX]\]\s")
@@ -235,6 +242,7 @@ def clean(text: str) -> str:
     text = read_aloud(text)
     if _MARKUP.search(text):
         text = _INLINE.sub(_say, text)
+    text = _ANSWER.sub(lambda found: " yes " if found[1] == _YES else " no ", text)
     if not text.isascii():
         text = _EMOJI.sub(" ", _INVISIBLE.sub("", text))
     if CELL in text:

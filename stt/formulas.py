@@ -5,18 +5,29 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_DOLLARS = re.compile(r"\$\$(?=\S)([^$]+)\$\$|\$(?=[^$\d\s]|[^$\s]*[\\^])([^$]*[^$\s])\$(?!\d)")
-"""Around a formula; not before an amount ($5 and $10) or a name ($HOME and $PATH)."""
+_ARITHMETIC = r"(?:\\[A-Za-z]+(?:\{[^{}$]*\})?|\\.|[A-Za-z](?![A-Za-z])|[^$%A-Za-z\\])++"
+_FORMULA = re.compile(
+    r"\$\$(?=\S)([^$]+)\$\$|\$(?=[^$\d\s]|[^$\s]*[\\^])([^$]*[^$\s])\$(?!\d)"
+    rf"|\$(?=\d[^$]*[\\^=+*/<>-])({_ARITHMETIC})(?<=[^\s(])\$(?!\w)|\\\(.*?\\\)|\\\[.*?\\\]"
+)
+"""Between its marks; not before an amount ($5 and $10, $5 to $7 (+40%) and 3$) or a name ($HOME and $PATH)."""
+_BOUND = r"(?:\{([^{}]*)\}|(\\[A-Za-z]+|\w))"
+_BOUNDS = re.compile(rf"\\(sum|prod|int)\s*_{_BOUND}\s*\^{_BOUND}")
 _FRACTION = re.compile(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}")
 _GROUP = re.compile(r"\\(sqrt|text|mathrm|mathbf)\{([^{}]*)\}")
 _COMMANDS = {
     "times": "×", "cdot": "×", "div": "÷", "pm": "±", "neq": "≠", "ne": "≠", "leq": "≤", "le": "≤", "geq": "≥",
     "ge": "≥", "approx": "is about", "infty": "infinity", "sum": "the sum of", "int": "the integral of", "pi": "pi",
-    "alpha": "alpha", "beta": "beta", "theta": "theta", "lambda": "lambda", "sigma": "sigma", "mu": "mu", "Delta": "Delta",
-    "log": "log", "ln": "ln", "sin": "sin", "cos": "cos", "tan": "tan", "left": "", "right": "", "quad": "",
-    "to": "→", "rightarrow": "→", "in": "in", "ldots": "…", "dots": "…",
+    "alpha": "alpha", "beta": "beta", "gamma": "gamma", "theta": "theta", "lambda": "lambda", "sigma": "sigma",
+    "omega": "omega", "phi": "phi", "mu": "mu", "Delta": "Delta", "prod": "the product of", "log": "log", "ln": "ln",
+    "sin": "sin", "cos": "cos", "tan": "tan", "left": "", "right": "", "quad": "", "to": "→", "rightarrow": "→",
+    "in": "in", "ldots": "…", "dots": "…",
 }  # fmt: skip
 _COMMAND = re.compile(rf"(?<![A-Za-z]{{2}})\\({'|'.join(_COMMANDS)})(?![A-Za-z])")
+_OTHER = re.compile(
+    rf"\\(?:[,;:! ]|(?!(?:{'|'.join(_COMMANDS)}|[dt]?frac|sqrt|text|mathrm|mathbf)(?![A-Za-z]))[A-Za-z]+(\{{)?)"
+)
+"""In a formula: dropped, though not what it holds. Elsewhere it may be a path."""
 _POWER = re.compile(r"(?<=[\w)\]])(?:\^|(?<=\d)\*\*(?=\d))(?:\{([^{}]+)\}|(-?\w+))")
 _RAISED = re.compile(r"(?:(?<=[\d)\]])|(?<=\b[A-Za-z])|(?<=\b[ckm]m))[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 """A power, not a footnote: its compatibility form would make 102 of 10²."""
@@ -27,13 +38,24 @@ def read_aloud(text: str) -> str:
     """`text` without the markup of its formulas; what is no formula stays as it is."""
     if not _MARKS.search(text):
         return text
-    text = _DOLLARS.sub(lambda found: found[1] or found[2], text)
+    text = _FORMULA.sub(_formula, text)
+    text = _BOUNDS.sub(_bounds, text)
     text = _RAISED.sub(_raised, text)
     while (
         said := _GROUP.sub(_group, _FRACTION.sub(r" \1 / \2 ", _POWER.sub(_power, text)))
     ) != text:
         text = said
     return _COMMAND.sub(lambda found: f" {_COMMANDS[found[1]]} ", text)
+
+
+def _formula(found: re.Match[str]) -> str:
+    inside = found[1] or found[2] or found[3] or found[0]
+    return _OTHER.sub(lambda other: r"\text{" if other[1] else " ", inside)
+
+
+def _bounds(found: re.Match[str]) -> str:
+    said, _, _ = _COMMANDS[found[1]].rpartition(" of")
+    return f" {said} from {found[2] or found[3]} to {found[4] or found[5]} of "
 
 
 def _raised(found: re.Match[str]) -> str:

@@ -52,7 +52,7 @@ class _Message:
     def __init__(self, segmenter: Segmenter, delta: Delta, count: int) -> None:
         self.delta = delta
         self._segmenter = replace(segmenter)
-        self._thinking = Thinking()
+        self._thinking = Thinking(again=not delta.id)  # plain text has no names
         self._arrivals: deque[tuple[int, int]] = deque()
         self._pushed = 0
         self.count = count

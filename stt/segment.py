@@ -29,6 +29,8 @@ _TOKEN = re.compile(r"[^\s\"'“”‘’«»()\[\]{}*_~`<>,;:!?/\u2013\u2014\u2
 _TOKEN_CHARS = 24
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]\Z|[A-Z]\Z")
 _SPACE = re.compile(r"\s*")
+_GOES_ON = re.compile(r"[ \t]*[-\u2013\u2014(/&+\d]")
+"""What ends no sentence after an abbreviation: 9 a.m. - 5 p.m. (UTC)."""
 _CODE_CHARS = 120
 """A backtick whose partner is further away than this is a lone character."""
 
@@ -235,6 +237,8 @@ def _full_stop(found: re.Match[str], start: int, stop: int) -> int:
     if word in _NEVER and not found["closers"]:
         return after + 1  # not even where a line ends
     if lower in _MOSTLY_END or (found["closers"] and (word in _MAY_END or word in _NEVER)):
+        if _GOES_ON.match(text, after, stop):
+            return NO
         return _unless_continued(text, after, stop)
     if word == "I" and before[-2:-1].islower():
         return YES  # "so do I.", not "Henry I. Smith"

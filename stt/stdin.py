@@ -42,6 +42,11 @@ _OPEN = re.compile(
     + rb"|data: *|(?::|id:|retry:|event:)[^\n]*)?"
 )
 """What may still become either JSON or text."""
+_ESCAPE = re.compile(
+    r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b\n]{0,512}(?:\x07|\x1b\\)|[ -/][0-~])"
+)
+"""A terminal's colours, titles and character sets."""
+_ESCAPE_OPEN = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}|\][^\x07\x1b\n]{0,512}\x1b?|[ -/])?\Z")
 _UNPRINTABLE = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\ufffd]")
 
 Chunk = tuple[bytes, int]
@@ -156,9 +161,11 @@ class Stdin(Source):
 
     def _text(self, chunks: Iterator[Chunk], *, typed: bool) -> Iterator[Delta]:
         decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-        tail = ""
+        tail = cut = ""
         for chunk, arrived_ns in itertools.chain(chunks, [(b"", 0)]):
-            text = decoder.decode(chunk, final=not arrived_ns)
+            text = cut + decoder.decode(chunk, final=not arrived_ns)
+            cut = found[0] if (found := _ESCAPE_OPEN.search(text)) else ""
+            text = _ESCAPE.sub("", text.removesuffix(cut))
             # Among binary bytes, what looks like a little text is chance.
             odd = 1 / 8 if "\0" in text else 1 / 3
             text = "\n".join(self._readable(line, odd) for line in text.split("\n"))

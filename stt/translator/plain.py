@@ -15,6 +15,12 @@ _CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": 
 _AMOUNT = r"(?<![\d.,])\d(?:[\d.,]{0,30}\d)?"
 _SCALES = {"k": "thousand", "m": "million", "b": "billion", "bn": "billion", "t": "trillion"}
 _SCALE = r"\s?(?i:thousand|million|billion|trillion)\b|(?:[KkMmBbTt]|bn)(?!\w)"
+_ZEROS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_PART = r"(?<![\d.,])\d{1,3}(?:\.\d{1,3})?"
+_DECIMAL = re.compile(
+    rf"(?:({_PART})(\s?(?:to|or|and|[-–])\s?))?({_PART})\s(thousand|million|billion|trillion)\b"
+)
+"""1.2 million and 1.5 to 2.5 million: the model has learned the whole ones only, so others are given in digits."""
 _MONEY = re.compile(
     rf"(\b[A-Z]{{1,2}})?([$€£¥₹])\s?({_AMOUNT})({_SCALE})?|({_AMOUNT})({_SCALE})?\s?([$€£¥₹])"
 )
@@ -27,6 +33,7 @@ _COMPARED = {
     "===": "equal to", "!==": "not equal to", "≤": "at most", "≥": "at least", "≠": "not equal to",
 }  # fmt: skip
 _HALF_OF_DAY = re.compile(r"(?<![\d.])(\d{1,2}(?::\d\d)?)\s?([AaPp])[Mm]\b\.?")
+_UNTIL = re.compile(r"(?<=\b[ap]\.m\.)\s?[-–—]\s?(?=\d)")
 _NUMBER = re.compile(r"\bNo\. ?(?=\d)")
 _LETTERS = str.maketrans(
     {
@@ -35,16 +42,22 @@ _LETTERS = str.maketrans(
     }
 )  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+")
+_TIMES = re.compile(
+    r"(?<=\w)[*×](?=\w)|(?<=[\d\s])×(?=[\d\s])"
+    r"|(?<=\d)\s?\*\s?(?=\w)|(?<=\w)\s?\*\s?(?=\d)|(?<=\b[A-Za-z])\s\*\s(?=[A-Za-z]\b)"
+)
+"""Between numbers or names of one letter; the star in `SELECT * FROM` is none."""
 _PHRASES = (
     (re.compile(r"\s*(?:=>|->)\s*"), ", "),
+    (re.compile(r"(?<=[a-z][a-z)])\s[>›]\s(?=[A-Z][a-z])"), ", "),  # a path through menus
     (re.compile(r"\s?[µμ]s\b"), " microseconds"),
     (re.compile(r"\s?[µμ]m\b"), " micrometers"),
     (re.compile(r"℃|°\s?(?:C\b)?"), " degrees "),
     (re.compile(r"#(?=\d)"), "number "),
     (re.compile(r"(?<=\b[CF])#"), " sharp"),
     (re.compile(r"(?<=\d)\s?~\s?(?=\d)"), "-"),
-    (re.compile(r"~(?=\d)"), "about "),
-    (re.compile(r"(?<=\w)[*×](?=\w)|(?<=[\d\s])[*×](?=[\d\s])"), " x "),
+    (re.compile(r"(?<![\w/])~(?=\d)"), "about "),
+    (_TIMES, " x "),
 )
 _SYMBOLS = str.maketrans(
     {
@@ -67,6 +80,8 @@ def plain(text: str, known: frozenset[str]) -> str:
     letter is left out whole, so nothing is left of a text in another script.
     """
     text = _HALF_OF_DAY.sub(lambda found: f"{found[1]} {found[2].lower()}.m.", text)
+    text = _UNTIL.sub(" to ", text)
+    text = _DECIMAL.sub(_digits, text)
     text = _NUMBER.sub("number ", text).translate(_LETTERS)
     if _all(text, known):
         return text
@@ -101,8 +116,17 @@ def _money(found: re.Match[str]) -> str:
     amount, scale, sign = found[3] or found[5], found[4] or found[6] or "", found[2] or found[7]
     scale = f" {_SCALES[scale.lower()]}" if scale.lower() in _SCALES else scale
     one = (amount == "1" and not scale) or sign == "¥"
+    said = _DECIMAL.sub(_digits, f"{amount}{scale}")
     country = f"{found[1]} " if found[1] else ""  # US$5
-    return f"{amount}{scale} {country}{_CURRENCIES[sign]}{'' if one else 's'}"
+    return f"{said} {country}{_CURRENCIES[sign]}{'' if one else 's'}"
+
+
+def _digits(found: re.Match[str]) -> str:
+    if "." not in found[0]:
+        return found[0]
+    zeros = _ZEROS[found[4]]
+    low, high = (f"{round(float(part or 0) * 10**zeros):,}" for part in (found[1], found[3]))
+    return f"{low}{found[2]}{high}" if found[1] else high
 
 
 def _named(found: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import pairwise
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -116,6 +117,24 @@ def test_no_json_value_ends_the_stream(values):
             assert isinstance(text, str)
             assert isinstance(final, bool)
     list(speech.finish())
+
+
+ESCAPES = st.lists(
+    st.sampled_from(["\x1b", "\x1b[1m", "\x1b]0;a\x07", "\x1b]a\x1b\\", "\x1b(B", "[", "]", "1", "m", "(", " ", "a", "\n"])
+).map("".join)  # fmt: skip
+
+
+@given(ESCAPES, st.lists(st.integers(0, 60), max_size=6))
+def test_any_split_of_text_with_escapes_gives_the_same_text(text, cuts):
+    def read(places):
+        places = [0, *sorted(cut for cut in places if cut < len(text)), len(text)]
+        parts = iter([*filter(None, (text[a:b] for a, b in pairwise(places))), ""])
+        source = Stdin(Format.text)
+        source.stream = io.BytesIO()
+        source.stream.read1 = lambda _: next(parts).encode()
+        return "".join(delta.text for delta in source.deltas())
+
+    assert read(cuts) == read([]) == read(range(len(text)))
 
 
 @given(st.binary(max_size=200), st.sampled_from(list(Format)), st.booleans())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -11,13 +12,14 @@ from hypothesis import strategies as st
 from stt.clean import BREAK, CELL, Blocks, clean
 from stt.engine import Unit
 from stt.segment import Segmenter
+from stt.thinking import Thinking
 
 PIECES = st.sampled_from(
     ["Hello", "word", "Mr.", " ", " ", ". ", "! ", "? ", "3.14", "v1.2.3", "e.g. ", "\n", "\n\n",
      ", ", "; ", " – ", "—", "`", "`a. b`", "``", "U.S. ", "...", "…", "\"", "”", "(", ")", "**", "*",
-     "_", "The server", "is back", "3 p.m. ", "etc. ", "J. ", "No. ", "5", "- ", "* ", "1. ", "12) ",
+     "_", "The server", "is back", "3 p.m. ", "+", "etc. ", "J. ", "No. ", "5", "- ", "* ", "1. ", "12) ",
      "# ", "##", "> ", ">", "```", "```py\n", "~~~\n", "| a | b |", "|---|", "---", "===", "|", "日本。", "「",
-     "」", "。", "https://a.b/c ", "[x](y)", "<b>", "&amp;", "🎉", "\t", "\r\n", "\u2028", BREAK, CELL]
+     "」", "。", "https://a.b/c ", "[x](y)", "<b>", "&amp;", "🎉", "✅", "✔\ufe0f", "\t", "\r\n", "\u2028", BREAK, CELL]
 )  # fmt: skip
 TEXT = st.lists(PIECES, max_size=40).map("".join) | st.text(max_size=80)
 UNITS = st.sampled_from(list(Unit))
@@ -39,6 +41,21 @@ def test_any_split_of_the_text_gives_the_same_segments(text, cuts, unit, max_cha
     whole = in_pieces(text, [], unit, max_chars)
     assert in_pieces(text, cuts, unit, max_chars) == whole
     assert in_pieces(text, range(len(text)), unit, max_chars) == whole
+
+
+THOUGHTS = st.lists(
+    st.sampled_from(["<think>", "</think>", "<thinking>", "</thinking>", "\n", " ", "a", "<", "<th", "/", ">"])
+).map("".join)  # fmt: skip
+
+
+@given(THOUGHTS, st.lists(st.integers(0, 60), max_size=8), st.booleans())
+def test_any_split_of_the_text_leaves_the_same_thoughts_out(text, cuts, again):
+    def left(places):
+        thinking, places = Thinking(again=again), [0, *sorted(places), len(text)]
+        parts = [thinking.feed(text[a:b]) for a, b in itertools.pairwise(places)]
+        return "".join(parts) + thinking.feed("", final=True)
+
+    assert left(cuts) == left([]) == left(range(len(text)))
 
 
 @given(TEXT, st.integers(0, 300), UNITS, LIMITS)

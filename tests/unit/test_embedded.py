@@ -1,5 +1,6 @@
 """The CTranslate2 model equals the checkpoint it is derived from, and its cache can be trusted."""
 
+import json
 import struct
 import subprocess
 import sys

@@ -26,6 +26,11 @@ def cut(text, unit=Unit.sentence, max_chars=400):
         ["It costs $3.50 or 1,000.5 yen.", "Pi is 3.14.", "Good."],
         ["Python v3.11.2 is out.", "Get version 2.0.", "Now."],
         ["We meet at 3.30 p.m. on Monday.", "It ends at 5 p.m.", "Bring tea."],
+        [
+            "It is open 9 a.m. – 5 p.m. on weekdays.",
+            "At 9 a.m. (UTC) we meet.",
+            "It ends at 5 p.m.",
+        ],
         ["J. R. R. Tolkien and J.K. Rowling write.", "So do I.", "Do you?"],
         ["She moved to the U.S.", "It was cold."],
         ["The U.S. Army paid Apple Inc. and Samsung Co. for it."],
@@ -115,6 +120,10 @@ def test_a_sentence_is_held_back_while_it_may_go_on(start):
         ),
         ("> ```sh\n  > make\n   And on.", ["And on."]),
         ("| Name | Age |\n|:-----|----:|\n| Tom  | 5   |\n", ["Name, Age", "Tom, 5"]),
+        (
+            "| | Basic | Pro |\n| Backup. | ❌ | **✔️** |\n| API | ✅ (paid) | ✅ Yes |\n\n✅ Done.",
+            ["Basic, Pro", "Backup.", "no, yes", "API, yes (paid), Yes", "Done."],
+        ),
         ("Use `foo. Bar` now. Yes", ["Use foo. Bar now.", "Yes"]),
         ("A lone ` tick. Then more.", ["A lone tick.", "Then more."]),
         ("Great! 🎉 Next. 👍\n\n🚀", ["Great!", "Next."]),

@@ -539,6 +539,16 @@ def test_text_that_could_have_been_an_event_is_text_as_it_arrived(text):
     assert [delta.arrived_ns for delta in deltas] == list(range(1, len(text) + 1))
 
 
+def test_what_colours_a_terminal_is_not_spoken_wherever_it_is_cut():
+    content = (
+        b"\x1b]0;A title\x07\x1b[1;32m**It\x1b(B\x1b[m works.**\n\x1b]2;x\x1b\\\x1b[0m# Next\x1b[0"
+    )
+    for cut in range(len(content)):
+        source = Stdin(Format.text)
+        source.stream = Parts(content[: cut + 1], content[cut + 1 :])
+        assert joined(source.deltas()) == "**It works.**\n# Next", content[: cut + 1]
+
+
 def test_text_that_begins_like_a_field_is_text():
     source = Stdin(Format.auto)
     source.stream = io.BytesIO(b"data: all of it was lost.\n")
@@ -637,6 +647,21 @@ def test_what_a_model_thinks_for_hours_takes_no_memory():
         return peak_bytes
 
     assert peak(20_000) < 2 * peak(1_000) + 100_000
+
+
+def test_plain_text_may_think_again_where_a_line_begins():
+    text = (
+        "<think>a</think>\nOne.\nSay <think> aloud\n  <thinking>b\n</thinking>\ntwo.\n<thin>c\n"
+        "<think>d</think><think>e</think>\nx<think>"
+    )
+    said = ["One.", "Say <think> aloud", "two.", "<thin>c", "x<think>"]
+    for parts in ([text], list(text)):
+        deltas = [Delta(part, 0, "", False) for part in parts] + [Delta("", 0, "", True)]
+        found = sentences(deltas, Segmenter(Unit.sentence, 600, 24))
+        assert [sentence.text for sentence in found if sentence] == said
+    named = [Delta("One.\n<think>\nTwo.", 0, "m", True)]
+    found = sentences(named, Segmenter(Unit.sentence, 600, 24))
+    assert [sentence.text for sentence in found if sentence] == ["One.", "<think>", "Two."]
 
 
 def test_nothing_is_asked_of_a_source_once_the_limit_is_reached():
