@@ -9,6 +9,8 @@ import codecs
 import re
 from collections.abc import Iterator
 
+from stt.translator.plain import in_japanese
+
 OPENING = "「『（(［[｛{【〈《“"
 CLOSING = "」』）)］]｝}】〉》”"
 STOPS = "。！？!?"
@@ -74,7 +76,7 @@ class ClauseCutter:
     def finish(self) -> str:
         """Everything not yet given out."""
         rest, self._text = self._text, ""
-        return rest
+        return in_japanese(rest)
 
     def _begins_clause(self, char: str) -> bool:
         if char in MARKS + CLOSING or char.isspace():

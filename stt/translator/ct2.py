@@ -20,7 +20,7 @@ from stt.messages import Clause
 from stt.translator import tidy, too_long
 from stt.translator.clauses import Clauses, Detokenizer
 from stt.translator.loops import ATTEMPTS, loop, without_loops
-from stt.translator.plain import characters
+from stt.translator.plain import characters, in_japanese
 
 EMBEDDED = "embedded"
 
@@ -155,7 +155,7 @@ class CTranslate2(Translator):
         )
         detokenizer = Detokenizer()
         whole = "".join(map(detokenizer.feed, tokens)) + detokenizer.finish()
-        yield self._last(whole, 0, tokens, 0, source)
+        yield self._last(in_japanese(whole), 0, tokens, 0, source)
 
     def close(self) -> None:
         """Free the model, as soon as a sentence that is being decoded is."""

@@ -14,7 +14,7 @@ from stt.errors import EngineError, EngineUnavailable
 from stt.messages import Clause
 from stt.translator import tidy, too_long
 from stt.translator.loops import without_loops
-from stt.translator.plain import characters
+from stt.translator.plain import characters, in_japanese
 
 EMBEDDED = "embedded"
 
@@ -180,7 +180,7 @@ class Transformers(Translator):
         pad, end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
         target = [token for token in found[2:] if token != pad]  # [2:] skips </s> and the language
         yield Clause(
-            str(self._tokenizer.decode(target, skip_special_tokens=True)),
+            in_japanese(str(self._tokenizer.decode(target, skip_special_tokens=True))),
             tokens=len(target),
             source_tokens=source_tokens,
             truncated=target[-1:] != [end],

@@ -200,7 +200,7 @@ def test_threads_that_work_together_never_wait_for_one_cpu():
         ("Click “Save” to finish.", 'Click "Save" to finish.'),
         ("It’s fine – really.", "It's fine - really."),
         ("The price is $20 per month.", "The price is 20 dollars per month."),
-        ("It raised €3.5 million.", "It raised 3,500,000 euros."),
+        ("It raised €3.5 million.", "It raised 3500QK euros."),
         ("Go to Settings > Privacy > Location.", "Go to Settings, Privacy, Location."),
         ("Open Settings › Privacy.", "Open Settings, Privacy."),
         (
@@ -222,16 +222,16 @@ def test_threads_that_work_together_never_wait_for_one_cpu():
         ("Call me at 9 AM.", "Call me at 9 a.m."),
         ("It ends at 2:05 PM.", "It ends at 2:05 p.m."),
         ("It is No. 1 now.", "It is number 1 now."),
-        ("It costs $5M.", "It costs 5 million dollars."),
-        ("It costs $4.5M.", "It costs 4,500,000 dollars."),
-        ("It has 2.55 billion users.", "It has 2,550,000,000 users."),
-        ("Of 1.5 to 3 million, 2 million came.", "Of 1,500,000 to 3,000,000, 2 million came."),
+        ("It costs $5M.", "It costs 5QM dollars."),
+        ("It costs $4.5M.", "It costs 4500QK dollars."),
+        ("It has 2.55 billion users.", "It has 2550QM users."),
+        ("Of 1.5 to 3 million, 2 million came.", "Of 1500QK to 3000QK, 2QM came."),
         ("Replace <your-name> now.", "Replace your-name now."),
         ("The List<Map<K, V>> type.", "The List Map K, V type."),
         ("If a<b and c>d, swap.", "If a is less than b and c is greater than d, swap."),
         ("x => x + 1", "x, x + 1"),
         ("It is 20 ℃ outside.", "It is 20 degrees outside."),
-        ("They paid £20m and US$5.", "They paid 20 million pounds and 5 US dollars."),
+        ("They paid £20m and US$5.", "They paid 20QM pounds and 5 US dollars."),
         ("It takes 10~15 minutes.", "It takes 10-15 minutes."),
         ("A 5 kΩ part.", "A 5 k ohms part."),
         ("x ≈ 3.", "x is about 3."),
@@ -243,6 +243,21 @@ def test_threads_that_work_together_never_wait_for_one_cpu():
 )
 def test_what_the_model_cannot_spell_is_read_as_it_would_be_said(loaded, written, as_typed):
     assert loaded._encode(written) == loaded._encode(as_typed)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("The deal is worth $4.5M.", "450万ドル"),
+        ("It has 2.5 billion users.", "25億"),
+        ("The company is worth $1.5 trillion.", "1兆5000億ドル"),
+        ("About 8 billion people live on Earth.", "80億"),
+        ("It pays $45.5k a year.", "4万5500ドル"),
+        ("Between 1.5 and 2.5 million people came.", "150万から250万"),
+    ],
+)
+def test_large_amounts_are_right_in_the_translation(loaded, text, amount):
+    assert amount in said(loaded.translate(text))
 
 
 @given(st.text("He said ’“”–—…$€£¥<>=°ü#[]{}~^|&%@+*/×÷é→•½²©§₹łж☃20.", min_size=1, max_size=40))
