@@ -266,6 +266,7 @@ from stt.speaker import Speaker
 speaker = Speaker(None, 24_000, 0.08)
 speaker.open(Path())
 tone = 0.25 * np.sin(2 * np.pi * 440 / 24_000 * np.arange(48_000, dtype=np.float32))
+time.sleep(1)
 speaker.write("u1", AudioChunk(tone, 24_000))
 time.sleep(1)
 started_s = time.monotonic()
