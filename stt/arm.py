@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import random
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -27,7 +26,6 @@ from stt.sources import Corpus, CorpusClosed, CorpusLine, Source
 from stt.statistics import percentile, steady
 from stt.timeline import monotonic_ns
 
-log = logging.getLogger(__name__)
 _LENGTHS = 5
 """Sentences of a warm-up block, from the shortest to the longest fifth of the corpus."""
 
@@ -219,17 +217,21 @@ class Arm:
         Raises:
             ResultsError: it cannot be written; all records are safe.
         """
-        self.source.close()
         try:
+            self.source.close()
             if self._run is not None:
                 self._conclude(self._run)
+        except KeyboardInterrupt:
+            self.sink.stop()
+            raise
         finally:
             if self._run is not None:
-                self._run.close()
                 try:
-                    self.sink.close()
+                    self.sink.close()  # which may play on for a while
                 except OSError as error:
-                    log.error("the last audio is lost: %s", error.strerror or error)
+                    self._complete = False
+                    self._run.spoil(f"the last audio is lost: {error.strerror or error}")
+                self._run.close()
             self.pipeline.close()
 
     def _conclude(self, run: results.RunFolder) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import wave
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 AUDIBLE_RMS = 10 ** (-40 / 20)
 """-40 dBFS."""
 FRAME_S = 0.01
@@ -59,13 +60,53 @@ def pcm16(samples: NDArray[np.float32]) -> bytes:
     return (np.clip(samples, -1.0, 1.0) * 32767.0).round().astype("<i2").tobytes()
 
 
-def open_wav(path: Path, sample_rate: int) -> wave.Wave_write:
-    """A mono 16-bit WAV file to write frames of `pcm16` to; the caller closes it."""
-    file = wave.open(str(path), "wb")
-    file.setnchannels(1)
-    file.setsampwidth(2)
-    file.setframerate(sample_rate)
-    return file
+class WavFile:
+    """A mono 16-bit WAV file that is whole after each `write`, whatever ends the process.
+
+    Attributes:
+        frames: samples in it.
+    """
+
+    def __init__(self, path: Path, sample_rate: int) -> None:
+        """Make the file, or empty it.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self.frames = 0
+        self._path = path
+        self._rate = sample_rate
+        self._file = path.open("wb", buffering=0)
+
+    def write(self, samples: NDArray[np.float32]) -> None:
+        """Append samples in [-1, 1], shape (n,), whole or not at all.
+
+        Raises:
+            OSError: the disk is full or refuses; the file is as it was.
+        """
+        try:
+            self._put(_HEADER.size + 2 * self.frames, pcm16(samples))
+            self._put(0, self._header(self.frames + samples.size))
+        except OSError:
+            self._file.truncate(_HEADER.size + 2 * self.frames)
+            raise
+        self.frames += samples.size
+
+    def close(self) -> None:
+        """Let go of the file; without a sample in it, it is removed."""
+        self._file.close()
+        if not self.frames:
+            self._path.unlink(missing_ok=True)
+
+    def _put(self, at: int, data: bytes) -> None:
+        self._file.seek(at)
+        while data:  # a nearly full disk takes a part, then refuses the rest
+            data = data[self._file.write(data) :]
+
+    def _header(self, frames: int) -> bytes:
+        size, rate = 2 * frames, self._rate
+        riff, form = (b"RIFF", _HEADER.size - 8 + size, b"WAVE"), (b"fmt ", 16, 1, 1, rate)
+        return _HEADER.pack(*riff, *form, 2 * rate, 2, 16, b"data", size)
 
 
 def resample(chunk: AudioChunk, rate: int) -> AudioChunk:

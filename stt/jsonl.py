@@ -74,9 +74,11 @@ class Appender:
             self._descriptor = -1
 
 
-def read(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Readable lines in order, and how many were not; a torn last line is dropped uncounted."""
-    *lines, tail = path.read_bytes().split(b"\n")
+def read(path: Path, start: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Readable lines from byte `start` on, and how many were not; a torn last line is dropped uncounted."""
+    with path.open("rb") as file:
+        file.seek(start)
+        *lines, tail = file.read().split(b"\n")
     parsed = [parse(line) for line in lines if line]
     values = [value for value in [*parsed, parse(tail)] if value is not None]
     return values, parsed.count(None)

@@ -6,6 +6,7 @@ A folder holds `run.json` (what was asked, what really ran, one entry a session)
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ from stt.table import table
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
 _UNFINISHED = {"ok": False, "reasons": ["the session did not finish"]}  # until `finish` says more
 
 
@@ -43,7 +45,7 @@ class RunFolder:
         self.session = 1
         self.done: set[tuple[int, str]] = set()
         self._lines = lines
-        self._safe = 0
+        self._start = 0  # of this session's records, in bytes
 
     @classmethod
     def open(cls, path: Path, header: dict[str, Any], *, resume: bool) -> RunFolder:
@@ -93,6 +95,7 @@ class RunFolder:
             entry.setdefault("resumed", []).append({"at": _now(), **ran})
         else:
             number = sessions[-1]["session"] + 1 if sessions else 1
+            self._start = (self.path / RECORDS).stat().st_size
             entry = {"session": number, "started": _now(), **ran, "load": {}}
             sessions.append(entry)
         self.session = entry["session"]
@@ -105,7 +108,7 @@ class RunFolder:
 
     def measured(self) -> list[dict[str, Any]]:
         """Measured records of this session, also from before it was resumed."""
-        records, _ = stored.records(self.path)
+        records, _ = stored.records(self.path, self._start)
         return [r for r in records if r["session"] == self.session and r["phase"] == "measure"]
 
     def append(self, record: dict[str, Any]) -> None:
@@ -132,6 +135,16 @@ class RunFolder:
             jsonl.replace(self.path / HEADER, self.header)
         except OSError as error:
             raise _unwritable(self.path, error) from error
+
+    def spoil(self, why: str) -> None:
+        """Say that the session is not valid after all, for one more reason.
+
+        Raises:
+            ResultsError: see `finish`.
+        """
+        log.error("%s", why)
+        reasons = [*self.header["valid"]["reasons"], why]
+        self.finish(valid={"ok": False, "reasons": reasons})
 
     def close(self) -> None:
         """Let go of the folder. Safe to call twice."""
@@ -166,21 +179,12 @@ def load(paths: Path | str | Iterable[Path | str]) -> list[Run]:
     Raises:
         ResultsError: a path does not exist, holds no run, or one of another schema.
     """
-    found: dict[Path, Run] = {}
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        folders = list(_folders(Path(path)))
-        if not folders:
-            raise ResultsError(f"{path} holds no run. Name a folder written by python -m stt.run.")
-        for folder in folders:
-            if folder.resolve() not in found:
-                records, corrupt = stored.records(folder)
-                found[folder.resolve()] = Run(folder, stored.header(folder), records, corrupt)
-    return list(found.values())
+    return [Run(path, stored.header(path), *stored.records(path)) for path in _found(paths)]
 
 
 def runs(paths: Path | str | Iterable[Path | str]) -> list[dict[str, Any]]:
     """The `run.json` of every run under `paths`, each with its folder as `path`."""
-    return [{**run.header, "path": str(run.path)} for run in load(paths)]
+    return [{**stored.header(path), "path": str(path)} for path in _found(paths)]
 
 
 def last_session(run: Run, back: int = 1) -> list[dict[str, Any]]:
@@ -208,6 +212,18 @@ def latencies(frame: pd.DataFrame, metric: str) -> list[float]:
     """
     ok = (frame["status"] == Status.ok) & frame[metric].notna()
     return [float(value) for value in frame[metric].where(ok, math.inf)]
+
+
+def _found(paths: Path | str | Iterable[Path | str]) -> Iterable[Path]:
+    """The run folders under `paths`, each once."""
+    found: dict[Path, Path] = {}
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        folders = list(_folders(Path(path)))
+        if not folders:
+            raise ResultsError(f"{path} holds no run. Name a folder written by python -m stt.run.")
+        for folder in folders:
+            found.setdefault(folder.resolve(), folder)
+    return found.values()
 
 
 def _folders(path: Path) -> Iterator[Path]:

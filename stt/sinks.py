@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import wave
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-from stt.audio import open_wav, pcm16, resample
+from stt.audio import WavFile, resample
 from stt.errors import ConfigError
 from stt.messages import AudioChunk
 
@@ -65,8 +64,8 @@ class Wav(Sink):
             ConfigError: it cannot be made.
         """
         self._folder = Path(self.path) if self.path else folder / "audio"
-        self._run: wave.Wave_write | None = None
-        self._one: wave.Wave_write | None = None
+        self._run: WavFile | None = None
+        self._one: WavFile | None = None
         self._rate = 0
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -78,15 +77,15 @@ class Wav(Sink):
     def write(self, utterance_id: str, chunk: AudioChunk) -> None:
         """Append to the utterance's file and to run.wav (resampled there if its rate differs)."""
         if self._one is None:
-            self._one = open_wav(self._free(_file_name(utterance_id)), chunk.sample_rate)
-        if self._run is not None and self._run.tell() >= LONGEST_FRAMES:
+            self._one = WavFile(self._free(_file_name(utterance_id)), chunk.sample_rate)
+        if self._run is not None and self._run.frames >= LONGEST_FRAMES:
             full, self._run = self._run, None
             full.close()
         if self._run is None:
-            self._run = open_wav(self._free("run"), chunk.sample_rate)
+            self._run = WavFile(self._free("run"), chunk.sample_rate)
             self._rate = chunk.sample_rate
-        self._one.writeframesraw(pcm16(chunk.samples))
-        self._run.writeframesraw(pcm16(resample(chunk, self._rate).samples))
+        self._one.write(chunk.samples)
+        self._run.write(resample(chunk, self._rate).samples)
 
     def end(self, utterance_id: str) -> None:
         """Close the utterance's file."""

@@ -25,6 +25,10 @@ BLOCK_S = 0.01
 """Audio written at a time: how long silence can hold up speech, and speech a stop."""
 SETTLE_S = 3.0
 """A card that cannot take audio smoothly by then gets it all the same."""
+AGAIN_S = 0.5
+"""How often a card that failed is tried again."""
+PATIENCE_S = 5.0
+"""At the end, a card that takes nothing for so long (and what it holds) has failed for good."""
 
 
 @dataclass
@@ -52,6 +56,7 @@ class Speaker(Sink):
             raise ConfigError("sink.sample_rate must be 8000 or more, sink.latency_s 0 to 2.")
         self._block = round(BLOCK_S * self.sample_rate)
         self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
 
     def open(self, folder: Path) -> None:
         """Start the sound card.
@@ -71,18 +76,8 @@ class Speaker(Sink):
                 f"sink=speaker needs the PortAudio library ({error}). On Debian or Ubuntu run: "
                 f"apt install libportaudio2 - or choose sink=wav."
             ) from error
-        device: int | str | None = self.output
-        if self.output is not None and self.output.isdigit():
-            device = int(self.output)
         try:
-            stream = sounddevice.OutputStream(
-                samplerate=self.sample_rate,
-                channels=1,
-                dtype="float32",
-                latency=self.latency_s,
-                device=device,
-            )
-            stream.start()
+            stream = self._card()
         except (sounddevice.PortAudioError, ValueError) as error:
             found = [d["name"] for d in sounddevice.query_devices() if d["max_output_channels"]]
             raise EngineUnavailable(
@@ -91,21 +86,21 @@ class Speaker(Sink):
                 f"or choose sink=wav."
             ) from error
         self._failure: Exception | None = None
-        self._stopped = False
+        self._dry = 0
+        self._took_s = time.monotonic()  # when the card last took audio
         self._waiting: queue.SimpleQueue[NDArray[np.float32] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._play, args=(stream,), name="play", daemon=True)
         self._thread.start()
 
     def write(self, utterance_id: str, chunk: AudioChunk) -> None:
-        """Queue the chunk; it is heard when everything before it was."""
-        self._check()
+        """Queue the chunk; it is heard when everything before it was, and a card that failed is back."""
         samples = resample(chunk, self.sample_rate).samples.copy()  # the voice reuses its buffers
         for first in range(0, samples.size, self._block):
             self._waiting.put(samples[first : first + self._block])
 
     def stop(self) -> None:
         """Be silent; what was not heard yet is dropped."""
-        self._stopped = True
+        self._stopped.set()
 
     def close(self) -> None:
         """Wait until everything was heard.
@@ -118,43 +113,86 @@ class Speaker(Sink):
             return
         self._waiting.put(None)
         try:
-            thread.join()
-        except KeyboardInterrupt:
+            while thread.is_alive() and not self._stopped.is_set():
+                thread.join(0.1)
+                if time.monotonic() - self._took_s > self.latency_s + PATIENCE_S:
+                    why = f"failed: {self._failure}" if self._failure else "takes no more audio"
+                    raise OSError(f"the sound card {why}")
+        except BaseException:
             self.stop()
-            thread.join()
             raise
-        self._check()
+        finally:
+            thread.join(1.0)  # a sound server that hangs must not hold up the end
 
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise OSError(f"the sound card failed: {self._failure}")
+    def _card(self) -> Any:
+        import sounddevice
+
+        device: int | str | None = self.output
+        if self.output is not None and self.output.isdigit():
+            device = int(self.output)
+        stream = sounddevice.OutputStream(
+            samplerate=self.sample_rate,
+            channels=1,
+            dtype="float32",
+            latency=self.latency_s,
+            device=device,
+        )
+        stream.start()
+        return stream
 
     def _play(self, stream: Any) -> None:
+        """Play on one card after another until the end."""
+        while stream is not None:
+            try:
+                self._feed(stream)
+                break
+            except Exception as error:  # unplugged, or its sound server ended
+                if self._failure is None:
+                    log.error("the sound card failed: %s; trying again", error)
+                self._failure = error
+            finally:
+                stream.close(ignore_errors=True)
+            stream = self._reopened()
+        if self._dry:
+            log.warning("the sound card ran dry %d times: raise sink.latency_s", self._dry)
+
+    def _reopened(self) -> Any:
+        """The card, when it is back; None when nobody waits for it any more."""
+        while not self._stopped.wait(AGAIN_S):
+            try:
+                return self._card()
+            except Exception:  # not yet
+                log.debug("the sound card is not back", exc_info=True)
+        return None
+
+    def _feed(self, stream: Any) -> None:
         import numpy as np
+
+        def write(samples: NDArray[np.float32]) -> bool:
+            ran_dry = bool(stream.write(samples))
+            self._took_s = time.monotonic()
+            return ran_dry
 
         # A card starts with the first block that it gets and runs dry on it, again and again, and
         # what it was given is lost: it is filled in one go, at first and when it has run dry.
         full = np.zeros(round((stream.latency + 2 * BLOCK_S) * self.sample_rate), np.float32)
-        silence, dry, until = full[: self._block], 0, time.monotonic() + SETTLE_S
-        try:
-            while stream.write(full) and time.monotonic() < until and not self._stopped:
-                pass
-            while not self._stopped:
-                try:
-                    block = self._waiting.get_nowait()
-                except queue.Empty:
-                    block = silence
-                if block is None:
-                    for _ in range(2):  # what the card holds, and as much again in a sound server
-                        stream.write(full)
-                    stream.stop()
-                    break
-                if stream.write(block):
-                    dry += 1
-                    stream.write(full)
-        except Exception as error:  # a card that was unplugged; the next write says so
-            self._failure = error
-        finally:
-            stream.close(ignore_errors=True)
-        if dry:
-            log.warning("the sound card ran dry %d times: raise sink.latency_s", dry)
+        silence, until = full[: self._block], time.monotonic() + SETTLE_S
+        while write(full) and time.monotonic() < until and not self._stopped.is_set():
+            pass
+        self._failure = None
+        while not self._stopped.is_set():
+            try:
+                block = self._waiting.get_nowait()
+            except queue.Empty:
+                block = silence
+            if block is None:
+                self._waiting.put(None)  # still the end, should the card fail now
+                for _ in range(2):  # what the card holds, and as much again in a sound server
+                    write(full)
+                stream.stop()
+                return
+            if stream.write_available >= full.size and write(full):  # before a word is torn
+                self._dry += 1
+            if write(block):
+                self._dry += 1
+                write(full)

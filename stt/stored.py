@@ -102,14 +102,14 @@ def target(held: dict[str, Any], folder: Path | str) -> dict[str, Any]:
     return {"metrics": metrics, "percentile": q, "limit_ms": limit_ms}
 
 
-def records(folder: Path) -> tuple[list[dict[str, Any]], int]:
-    """Records in order without what is void, and the number of unreadable lines before the last.
+def records(folder: Path, start: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Records from byte `start` on without what is void, and the number of unreadable lines before the last.
 
     Raises:
         ResultsError: they cannot be read, or are of another schema.
     """
     try:
-        found, corrupt = jsonl.read(folder / RECORDS)
+        found, corrupt = jsonl.read(folder / RECORDS, start)
     except OSError as error:
         raise ResultsError(f"{folder / RECORDS} cannot be read ({error.strerror}).") from error
     for stored in found:

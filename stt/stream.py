@@ -52,6 +52,7 @@ class Stream:
         self._jobs: dict[int, Job] = {}
         self._yielded: Job | None = None  # the caller has it, and nothing is left to say of it
         self._stopping = False
+        self._silenced = False  # the sink failed, and this was said
         self._error: BaseException | None = None
         self._done: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._translate = Stage(
@@ -231,7 +232,7 @@ class Stream:
                 try:
                     self._sink.write(job.sentence.id, chunk)
                 except Exception as error:
-                    job.end(Status.failed, _why("sink", error))
+                    self._not_taken(job, error)
                     return
                 job.hear(chunk, handed_ns)
 
@@ -242,13 +243,21 @@ class Stream:
             with self._storing:
                 self._sink.end(job.sentence.id)
         except Exception as error:
-            job.end(Status.failed, _why("sink", error))
+            self._not_taken(job, error)
         try:
             self._judge(job)
         except Exception as error:
             job.end(Status.failed, _why("engine", error))
         job.spoken.set()
         self._done.put(job)
+
+    def _not_taken(self, job: Job, error: Exception) -> None:
+        """The sink failed: said at once, for who listens does not read records; but only once."""
+        why = _why("sink", error)
+        job.end(Status.failed, why)
+        if not self._silenced:
+            log.error("%s. The speech of %s is lost; the run goes on", why, job.sentence.id)
+        self._silenced = True
 
     def _judge(self, job: Job) -> None:
         """Give `job` a status worse than ok for what is wrong with its translation, its audio or its engines."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import wave
 
+import numpy as np
 import pytest
 
 from stt import results
@@ -67,6 +68,7 @@ def test_audio_that_does_not_fit_costs_its_utterance_and_the_run_goes_on(run_wit
     assert lost["error"].str.contains("File too large").all()
     assert lost["error"].str.startswith("sink").all(), "no engine is to blame"
     assert f"{len(lost)} failed" in done.stdout
+    assert done.stderr.count("File too large") == 1, "said once, when it happens"
     assert done.stdout.rstrip().splitlines()[-1].startswith("total_ms:")
 
 
@@ -97,7 +99,7 @@ sink = Wav(None)
 sink.open(Path(sys.argv[1]))
 speak("before", int(sys.argv[2]))
 unlimited = resource.RLIM_INFINITY
-resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, unlimited))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), unlimited))
 try:
     speak("lost", 3)
 except OSError as error:
@@ -108,16 +110,25 @@ sink.close()
 """
 
 
-@pytest.mark.parametrize("before_s", [0, 1], ids=["one file is full", "the file of all is full"])
-def test_wav_files_are_whole_again_when_there_is_room_again(stt_run, tmp_path, before_s):
+@pytest.mark.parametrize(
+    ("before_s", "room_bytes"),
+    [(0, 60_001), (1, 60_001), (1, 0)],
+    ids=["one file is full", "the file of all is full", "nothing fits"],
+)
+def test_wav_files_are_whole_whatever_fits_and_go_on_when_there_is_room_again(
+    stt_run, tmp_path, before_s, room_bytes
+):
     def seconds(name):
         with wave.open(str(tmp_path / "audio" / f"{name}.wav")) as file:
             frames = file.readframes(file.getnframes())
             assert len(frames) == 2 * file.getnframes()
+            assert set(np.frombuffer(frames, "<i2")) == {16384}, "no byte is left out"
             return file.getnframes() / file.getframerate()
 
-    done = stt_run(str(tmp_path), str(before_s), prefix=("-c", SINK))
+    done = stt_run(str(tmp_path), str(before_s), str(room_bytes), prefix=("-c", SINK))
     assert done.returncode == 0, done.stderr
     assert done.stdout == "File too large\n"
     assert seconds("after") == 2
-    assert seconds("run") >= before_s + 2
+    assert (tmp_path / "audio" / "lost.wav").exists() == (room_bytes > 0)
+    lost_s = seconds("lost") if room_bytes else 0
+    assert seconds("run") == pytest.approx(before_s + lost_s + 2, abs=0.1)

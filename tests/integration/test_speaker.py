@@ -9,9 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+
+from stt import results
 
 RATE = 24_000
 TONE = ["translator=echo", "tts=tone", "source=stdin", "measure.warmup_max=0"]
@@ -30,38 +33,67 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def room(tmp_path):
-    """A sound server of its own; yields the environment in which programs reach it."""
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    (home / ".asoundrc").write_text("pcm.!default {type pulse}\nctl.!default {type pulse}\n")
-    address = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PULSE_SERVER": f"unix:{home}/s"}
-    environment = {**os.environ, **address}
-    modules = ["module-null-sink sink_name=nul",
-               f"module-native-protocol-unix auth-anonymous=1 socket={home}/s"]  # fmt: skip
-    command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]
-    with (
-        (tmp_path / "server.log").open("wb") as log,
-        subprocess.Popen(
-            command + [part for module in modules for part in ("-L", module)],
-            env=environment, stdout=log, stderr=log,
-        ) as server,
-    ):  # fmt: skip
+class Server:
+    """A sound server of its own, with a null output."""
+
+    def __init__(self, folder):
+        self.home = folder / "home"
+        self.home.mkdir(mode=0o700)
+        (self.home / ".asoundrc").write_text(
+            "pcm.!default {type pulse}\nctl.!default {type pulse}\n"
+        )
+        home = str(self.home)
+        address = {"HOME": home, "XDG_RUNTIME_DIR": home, "PULSE_SERVER": f"unix:{home}/s"}
+        self.environment = {**os.environ, **address}
+
+    def start(self):
+        (self.home / "s").unlink(missing_ok=True)
+        modules = ["module-null-sink sink_name=nul",
+                   f"module-native-protocol-unix auth-anonymous=1 socket={self.home}/s"]  # fmt: skip
+        command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]
+        log = self.home / "log"
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(
+                command + [part for module in modules for part in ("-L", module)],
+                env=self.environment, stdout=file, stderr=file,
+            )  # fmt: skip
         deadline = time.monotonic() + 20
-        while subprocess.run(["pactl", "info"], env=environment, capture_output=True).returncode:
-            if time.monotonic() > deadline or server.poll() is not None:
-                server.kill()
-                pytest.skip(f"the sound server does not start: {(tmp_path / 'server.log').read_text()[-300:]}")  # fmt: skip
+        while subprocess.run(
+            ["pactl", "info"], env=self.environment, capture_output=True
+        ).returncode:
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                self.kill()
+                pytest.skip(f"the sound server does not start: {log.read_text()[-300:]}")
             time.sleep(0.1)
-        yield environment
-        server.kill()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def room(server):
+    """The environment in which programs reach the sound server."""
+    return server.environment
 
 
 @pytest.fixture
 def microphone(room, tmp_path):
     """Records what the output plays; call it for the samples so far, in [-1, 1]."""
-    path = tmp_path / "heard.raw"
+    with recorded(room, tmp_path / "heard.raw") as samples:
+        yield samples
+
+
+@contextmanager
+def recorded(room, path):
     command = ["parec", "-d", "nul.monitor", "--format=s16le", f"--rate={RATE}", "--channels=1"]
     with (
         path.open("wb") as file,
@@ -85,12 +117,17 @@ def loud_s(samples):
     return 0.005 * int((np.sqrt((windows**2).mean(1)) > 0.01).sum())
 
 
-def speak(room, folder, *more):
-    return subprocess.Popen(
+@contextmanager
+def speak(room, folder, *more, stderr=subprocess.PIPE):
+    with subprocess.Popen(
         [sys.executable, "-m", "stt.run", *TONE, "sink=speaker", f"hydra.run.dir={folder}", *more],
-        env=room, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=room, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
-    )  # fmt: skip
+    ) as run:  # fmt: skip
+        try:
+            yield run
+        finally:
+            run.kill()  # it has ended, unless the test failed
 
 
 def interrupt_speech(run, microphone):
@@ -145,6 +182,111 @@ def test_the_speech_that_is_left_at_the_end_can_be_cut_short(room, microphone, t
     assert "Traceback" not in errors
     (line,) = (tmp_path / "r" / "records.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["status"] == "ok"
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_speech_goes_on_when_the_sound_server_is_back(server, tmp_path):
+    errors = tmp_path / "errors"
+    with (
+        errors.open("wb") as file,
+        speak(server.environment, tmp_path / "r", stderr=file) as run,
+    ):
+        with recorded(server.environment, tmp_path / "before.raw") as heard:
+            run.stdin.write("Hello there. ")
+            run.stdin.flush()
+            wait_for(lambda: loud_s(heard()) > 0.2)
+        time.sleep(3)  # a null output plays in blocks of up to two seconds
+        server.kill()
+        wait_for(lambda: "trying again" in errors.read_text())  # at once: text still comes
+        run.stdin.write("This is said while it is gone. ")
+        run.stdin.flush()
+        time.sleep(1)
+        server.start()
+        with recorded(server.environment, tmp_path / "after.raw") as heard:
+            run.stdin.write("And this is said later. ")
+            said, _ = run.communicate(timeout=60)
+            time.sleep(3)
+            after_s = loud_s(heard())
+    assert run.returncode == 0, errors.read_text()
+    assert errors.read_text().count("the sound card failed") == 1
+    assert "3 ok" in said
+    later = results.read(tmp_path / "r")["audio_s"].iloc[1:]
+    assert later.sum() - 0.5 < after_s < later.sum() + 0.05  # the recorder may come a little late
+
+
+def test_speech_that_was_lost_at_the_end_makes_the_run_a_failure(server, tmp_path):
+    with speak(server.environment, tmp_path / "r", "tts.ms_per_char=200") as run:
+        with recorded(server.environment, tmp_path / "heard.raw") as heard:
+            run.stdin.write("This takes several seconds to say. ")
+            run.stdin.flush()
+            wait_for(lambda: loud_s(heard()) > 0.2)
+        server.kill()
+        started_s = time.monotonic()
+        said, errors = run.communicate(timeout=60)
+    assert time.monotonic() - started_s < 10
+    assert run.returncode == 1
+    assert errors.count("the sound card failed") == 2, "when it happens, and at the end"
+    assert "INVALID" in said
+    (header,) = results.runs(tmp_path / "r")
+    assert "the sound card failed" in header["valid"]["reasons"][0]
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, None], ids=["^C", "TERM", "EOF"])
+def test_a_sound_server_that_hangs_does_not_hold_up_the_end(server, tmp_path, end):
+    with speak(server.environment, tmp_path / "r", "tts.ms_per_char=200") as run:
+        with recorded(server.environment, tmp_path / "heard.raw") as heard:
+            run.stdin.write("This takes several seconds to say. ")
+            run.stdin.flush()
+            wait_for(lambda: loud_s(heard()) > 0.2)
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(1)
+        started_s = time.monotonic()
+        if end:
+            run.send_signal(end)
+        _, errors = run.communicate(timeout=30)
+    assert time.monotonic() - started_s < (3 if end else 10)
+    assert run.returncode == (130 if end else 1)
+    assert "Traceback" not in errors
+    assert bool(end) != ("the sound card takes no more audio" in errors)
+
+
+STARVED = """
+import time
+from pathlib import Path
+import numpy as np
+from stt.messages import AudioChunk
+from stt.speaker import Speaker
+
+speaker = Speaker(None, 24_000, 0.08)
+speaker.open(Path())
+tone = 0.25 * np.sin(2 * np.pi * 440 / 24_000 * np.arange(48_000, dtype=np.float32))
+time.sleep(1)
+speaker.write("u1", AudioChunk(tone, 24_000))
+time.sleep(1)
+started_s = time.monotonic()
+while time.monotonic() < started_s + 0.5:
+    sum(range(20_000_000))  # nothing else runs meanwhile
+speaker.close()
+"""
+
+
+def test_a_card_that_ran_dry_is_filled_before_speech_goes_on(room, microphone):
+    done = subprocess.run([sys.executable, "-c", STARVED], env=room, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "ran dry" in done.stderr
+    time.sleep(3)
+    windows = microphone()[: microphone().size // 120 * 120].reshape(-1, 120)
+    loud = np.sqrt((windows**2).mean(1)) > 0.01
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], loud.astype(int), [0]))))
+    lengths_s = 0.005 * (edges[1::2] - edges[::2])
+    assert len(lengths_s) >= 2, "nothing was starved"
+    assert min(lengths_s) > 0.1, lengths_s
 
 
 def test_an_unknown_output_names_those_there_are(room, tmp_path):

@@ -15,6 +15,7 @@ from stt.arm import Arm
 from stt.config import compose
 from stt.errors import ResultsError
 from stt.run import _take_turns
+from stt.sinks import Sink
 
 QUICK = ["translator=echo", "tts=tone", "measure.warmup_max=0"]
 
@@ -144,6 +145,54 @@ def test_a_run_whose_end_cannot_be_written_still_closes_its_audio(tmp_path, monk
         arm.finish()
     with wave.open(str(tmp_path / "r" / "audio" / "run.wav")) as whole:
         assert whole.getnframes() > 24000
+
+
+class Speech(Sink):
+    """Its end is lost when it is closed, unless it was stopped before."""
+
+    def __init__(self):
+        self.stopped = False
+
+    def write(self, utterance_id, chunk):
+        pass
+
+    def stop(self):
+        self.stopped = True
+
+    def close(self):
+        if not self.stopped:
+            raise OSError("the sound card failed: unplugged")
+
+
+def spoken_aloud(folder):
+    cfg, chosen = compose([*QUICK, "measure.limit=3"])
+    arm = Arm.prepare(cfg, chosen, folder)
+    arm.sink = Speech()
+    arm.load()
+    list(arm.utterances())
+    return arm
+
+
+def test_ctrl_c_while_the_end_is_written_silences_what_is_left(tmp_path, monkeypatch):
+    arm = spoken_aloud(tmp_path / "r")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(results.RunFolder, "finish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        arm.finish()
+    assert arm.sink.stopped
+
+
+def test_a_run_whose_last_speech_was_lost_is_neither_complete_nor_valid(tmp_path, caplog):
+    arm = spoken_aloud(tmp_path / "r")
+    arm.finish()
+    why = "the last audio is lost: the sound card failed: unplugged"
+    assert results.runs(tmp_path / "r")[0]["valid"] == {"ok": False, "reasons": [why]}
+    assert results.runs(tmp_path / "r")[0]["sessions"][-1]["counts"] == {"ok": 3}
+    assert arm.exit_status == 1
+    assert caplog.messages == [why]
 
 
 def test_a_run_whose_times_do_not_add_up_is_not_valid(tmp_path, monkeypatch):

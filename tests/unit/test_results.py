@@ -116,6 +116,18 @@ def test_anything_can_be_written_and_is_read_back(tmp_path: Path) -> None:
 # Sessions, resume, refusals
 
 
+def test_a_new_session_does_not_read_again_what_earlier_ones_wrote(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, "s1", "s2")
+    (tmp_path / "records.jsonl").write_bytes(b"damaged: who reads this line warns of it\n")
+    write(tmp_path, "s1")
+    assert runs(tmp_path)[0]["sessions"][-1]["counts"] == {"ok": 1}
+    assert not caplog.records
+    load(tmp_path)
+    assert caplog.records
+
+
 def test_a_rerun_adds_a_session_and_keeps_the_first(tmp_path: Path) -> None:
     write(tmp_path, "s1", "s2")
     before = (tmp_path / "records.jsonl").read_bytes()

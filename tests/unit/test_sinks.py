@@ -42,6 +42,20 @@ def test_each_utterance_has_a_file_and_one_file_has_all_in_order(tmp_path):
     assert len(list(audio.iterdir())) == 3
 
 
+def test_all_that_was_written_can_be_played_though_nothing_was_closed(tmp_path):
+    sink = Wav(None)
+    sink.open(tmp_path)
+    speak(sink, "a", 0.25)
+    sink.write("b", AudioChunk(np.full(2400, 0.5, np.float32), 24_000))
+    files = {path.stem: heard(path) for path in (tmp_path / "audio").iterdir()}
+    sink.close()
+    assert files == {
+        "a": (0.3, 24_000, [0.25]),
+        "b": (0.1, 24_000, [0.5]),
+        "run": (0.4, 24_000, [0.25, 0.5]),
+    }
+
+
 def test_an_utterance_without_audio_leaves_no_file(tmp_path):
     sink = Wav(str(tmp_path / "mine"))
     sink.open(tmp_path / "r")
