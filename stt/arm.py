@@ -15,7 +15,6 @@ from typing import Any, Self
 from stt import environment, results, stored
 from stt.config import build, check_values
 from stt.device import device_of_voice, require
-from stt.errors import EngineUnavailable, reason
 from stt.messages import Delta, Status, Utterance
 from stt.metrics import imbalance
 from stt.pipeline import Pipeline
@@ -101,10 +100,7 @@ class Arm:
             EngineUnavailable, UnsupportedDevice, ResultsError: nothing was measured.
         """
         start_ns = monotonic_ns()
-        try:
-            self.pipeline.load()
-        except (ImportError, RuntimeError, OSError, ValueError, TypeError) as error:
-            raise EngineUnavailable(f"An engine cannot be loaded: {reason(error)}") from error
+        self.pipeline.load()
         self._load["load_s"] = (monotonic_ns() - start_ns) / 1e9
         header = {
             "key": environment.run_key(self.config, self.chosen),
@@ -252,6 +248,7 @@ class Arm:
         for group, engine in engines.items():
             reasons += _mismatches(group, self.config[group], effective[group])
             effective[group] |= {"network": engine.network, "random": engine.random}
+        effective["translator"]["translates"] = self.pipeline.translator.translates
         if slip_ns := getattr(self.source, "slip_ns", None):
             p50, p95 = (percentile([ns / 1e6 for ns in slip_ns], q) for q in (50, 95))
             self._load["slip_ms"] = {"p50": p50, "p95": p95, "max": max(slip_ns) / 1e6}

@@ -1,11 +1,12 @@
-"""What stands in the cells of a report: times with their intervals, ratios, scores, counts."""
+"""What stands in the cells of a report: times with their intervals, ratios, scores, counts, names."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,9 @@ def quality(rows: pd.DataFrame) -> tuple[float, float] | None:
     """chrF and BLEU on characters over the first pass; None where nothing was translated."""
     from stt.quality import bleu, chrf
 
-    scored = rows[rows["reference"].notna() & (rows["pass"] == rows["pass"].min())]
+    scored = rows[
+        rows["translates"] & rows["reference"].notna() & (rows["pass"] == rows["pass"].min())
+    ]
     if scored.empty or (scored["translation"] == scored["source"]).all():  # nothing was translated
         return None
     # A corpus line of two sentences is two utterances (s007, s007.2) with one reference.
@@ -87,3 +90,40 @@ def counts(rows: pd.DataFrame) -> str:
 def statuses(rows: pd.DataFrame) -> str:
     """How many utterances ended how."""
     return ", ".join(f"{count} {status}" for status, count in Counter(rows["status"]).most_common())
+
+
+def engines(rows: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
+    """Translator, voice and pipeline of each run."""
+    firsts = rows.groupby("run", sort=False)[["translator", "tts", "pipeline"]].first()
+    return {str(row[0]): (row[1], row[2], row[3]) for row in firsts.itertuples(name=None)}
+
+
+def own(rows: pd.DataFrame) -> dict[str, str]:
+    """What tells each run from others of the same engines, in brackets: the settings in which they differ,
+    or the run's name where there are none; empty for a run whose engines no other has."""
+    from stt import stored
+
+    paths = rows.groupby("run", sort=False)["path"].first()
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for run, names in engines(rows).items():
+        alike.setdefault(names, []).append(run)
+    found = {}
+    for runs in alike.values():
+        asked = {run: _settings(stored.header(Path(paths[run]))["config"]) for run in runs}
+        shared = set.intersection(*map(set, asked.values()))
+        said = {run: ", ".join(s for s in all_ if s not in shared) for run, all_ in asked.items()}
+        many = Counter(said.values())
+        for run, text in said.items():
+            found[run] = f" ({text if text and many[text] == 1 else run})" if len(runs) > 1 else ""
+    return found
+
+
+def _settings(config: dict[str, Any], prefix: str = "") -> list[str]:
+    """A configuration as on the command line, without what says nothing of how a run speaks."""
+    flat = []
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat += _settings(value, f"{prefix}{key}.")
+        elif key not in ("_target_", "against", "resume"):
+            flat.append(f"{prefix}{key}={'null' if value is None else value}")
+    return flat

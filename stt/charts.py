@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart with any colour vision; a second round is dashed.
+# Okabe and Ito's colours, told apart with any colour vision; each further round has another dash.
 BLUE, ORANGE, SKY = "#0072B2", "#E69F00", "#56B4E9"
 INKS = (BLUE, "#D55E00", "#009E73", "#CC79A7")
 DARK, GREY, LIMIT = "#333333", "#999999", "#B00020"
@@ -28,6 +28,8 @@ STYLE = {
     "legend.frameon": False,
     "figure.dpi": 150,
 }
+BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+"""Behind text, which the line of the limit would run through."""
 LEDGER = {
     "segment_ms": ("cut the sentence", DARK, ""),
     "wait_translate_ms": ("wait in a queue", GREY, ""),
@@ -59,7 +61,13 @@ def stage_budget(
     for row, (run, label) in enumerate(labels.items()):
         rows = frame[frame["run"] == run]
         axes.text(
-            0, row - 0.36, label, transform=axes.get_yaxis_transform(), weight="bold", va="bottom"
+            0,
+            row - 0.36,
+            label,
+            transform=axes.get_yaxis_transform(),
+            weight="bold",
+            va="bottom",
+            bbox=BOX,
         )
         for offset, metric in ((-0.16, "ttfa_audible_ms"), (0.2, "total_ms")):
             _stack(axes, row + offset, rows, metric, target)
@@ -174,9 +182,18 @@ def _stack(axes: Axes, y: float, rows: pd.DataFrame, metric: str, target: Target
     if ends := [value for value in (middle, high) if math.isfinite(value)]:
         axes.plot(ends, [y] * len(ends), color=DARK, linewidth=1, marker="|", markersize=7)
         left = max(left, *ends)
-    note = f"  {' · '.join(told)} ms  to {SHORT[metric]}" if told else f"  no {metric}"
+    note = f"{' · '.join(told)} ms  to {SHORT[metric]}" if told else f"no {metric}"
     note += f", {lost} of {len(rows)} not ok" if lost else ""
-    axes.text(left, y, note, va="center", fontsize=8, color=DARK)
+    axes.annotate(
+        note,
+        (left, y),
+        (7, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        color=DARK,
+        bbox=BOX,
+    )
 
 
 def _tail(rows: pd.DataFrame, values: list[float], target: Target) -> float:
@@ -194,7 +211,7 @@ def _near_median(words: list[int], values: list[float], count: int) -> float:
 
 
 def _inks() -> Any:
-    return cycle([(ink, dash) for dash in ("-", "--") for ink in INKS])
+    return cycle([(ink, dash) for dash in ("-", "--", "-.", ":") for ink in INKS])
 
 
 def _figure(width: float, height: float, lines: int, columns: int) -> tuple[Figure, list[Axes]]:

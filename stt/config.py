@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from stt.errors import ConfigError
+from stt.engine import Synthesizer, Translator, Unit
+from stt.errors import ConfigError, SttError, reason
 
 GROUPS = ("translator", "tts", "device", "segment", "source", "sink", "pipeline", "experiment")
+CONTRACTS: dict[str, type] = {"translator": Translator, "tts": Synthesizer}
 
 
 @dataclass
@@ -110,8 +112,6 @@ def compose(overrides: list[str]) -> tuple[Any, dict[str, str]]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     register()
     check_choices(overrides)
@@ -120,18 +120,39 @@ def compose(overrides: list[str]) -> tuple[Any, dict[str, str]]:
     try:
         with initialize_config_dir(str(config_dir().absolute()), version_base="1.3"):
             cfg = hydra_compose("config", overrides, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except refusals() as error:
         raise refused(error) from error
     finally:
         GlobalHydra.instance().hydra = before
     return without_hydra(cfg), choices(cfg)
 
 
-def refused(error: BaseException) -> ConfigError:
-    """What Hydra or OmegaConf says over many lines about a bad override, in one."""
+def refusals() -> tuple[type[Exception], ...]:
+    """What a bad override or a YAML file that cannot be read raises."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    return HydraException, OmegaConfBaseException, YAMLError
+
+
+def refused(error: Exception) -> ConfigError:
+    """What Hydra, OmegaConf or YAML says over many lines, in one, with what to do."""
+    text, mark = str(error), getattr(error, "problem_mark", None)
+    if mark is not None:
+        problem = getattr(error, "problem", "")
+        return ConfigError(f"{mark.name}, line {mark.line + 1}: this is no YAML: {problem}.")
     causes = [error, *([error.__cause__] if error.__cause__ else [])]
     said = ": ".join(dict.fromkeys(str(each).partition("\n")[0].rstrip(".") for each in causes))
-    return ConfigError(f"{said}. `python -m stt.run --cfg job` shows every key and its value.")
+    hints = {
+        "your default list use": f"Write {text.rpartition(' use ')[2]}",
+        "To sweep over it": "To sweep over these values add -m; for a list write key=[a,b], for a text key='\"a,b\"'",
+        "missing EQUAL": "It needs a value: name=value",
+    }
+    hint = next((hint for sign, hint in hints.items() if sign in text), None)
+    return ConfigError(
+        f"{said}. {hint or '`python -m stt.run --cfg job` shows every key and its value'}."
+    )
 
 
 def without_hydra(cfg: Any) -> Any:
@@ -163,9 +184,10 @@ def check_choices(overrides: list[str]) -> None:
         for option in value.split(","):
             if option.strip() not in there:
                 near = difflib.get_close_matches(option, there, n=3, cutoff=0.4) or list(there)
+                missing = (config_dir() / name / f"{option.strip()}.yaml").resolve()
                 raise ConfigError(
                     f"{name}={option} does not exist. Nearest: {', '.join(near)}. "
-                    f"`python -m stt.run --help` lists all; conf/{name}/{option}.yaml would add it."
+                    f"`python -m stt.run --help` lists all; {missing} would add it."
                 )
 
 
@@ -177,7 +199,8 @@ def build(node: Any, choice: str) -> Any:
         choice: how the user named it, e.g. `tts=piper`; used in messages.
 
     Raises:
-        ConfigError: wrong type, unknown key, missing value, or a target outside `stt`.
+        ConfigError: wrong type, unknown key, missing value, a target outside `stt`, or one that is not
+            what its group asks for.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -187,13 +210,28 @@ def build(node: Any, choice: str) -> Any:
         raise ConfigError(f"{choice}: its YAML needs a line `_target_: stt.<module>.<Class>`.")
     target = values.pop("_target_")
     cls = _class(target, choice)
+    contract = CONTRACTS.get(choice.partition("=")[0], object)
+    if not issubclass(cls, contract):
+        raise ConfigError(
+            f"{choice}: {target} must derive from {contract.__module__}.{contract.__name__}."
+        )
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))
+        built = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))
+    except SttError:
+        raise
     except OmegaConfBaseException as error:
         known = ", ".join(cls.__dataclass_fields__)
         where = error.full_key or "a value"
         said = str(error.msg or error).partition("\n")[0]
         raise ConfigError(f"{choice}: {where}: {said} ({cls.__name__} has: {known}).") from error
+    except Exception as error:
+        raise ConfigError(f"{choice}: {reason(error)}.") from error
+    if contract is Synthesizer and not isinstance(getattr(built, "unit", None), Unit):
+        raise ConfigError(
+            f"{choice}: {target} needs a field `unit: Unit` (from stt.engine), and its YAML a line "
+            "`unit: clause` or `unit: sentence`."
+        )
+    return built
 
 
 def _class(target: str, choice: str) -> Any:
@@ -204,8 +242,10 @@ def _class(target: str, choice: str) -> Any:
         )
     try:
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{choice}: _target_ {target} cannot be imported: {error}.") from error
+    except Exception as error:  # whatever runs while the file is imported
+        raise ConfigError(
+            f"{choice}: _target_ {target} cannot be imported: {reason(error)}."
+        ) from error
     if not (isinstance(cls, type) and is_dataclass(cls)):
         raise ConfigError(
             f"{choice}: _target_ {target} is not a dataclass; its fields are the YAML's keys."

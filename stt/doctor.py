@@ -19,16 +19,18 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from stt import engine
+from stt.audio import Onset
 from stt.config import build, check_choices, compose, options
 from stt.device import device_of_voice, require
+from stt.engine import Synthesizer, Translator
 from stt.environment import reader_may_go
-from stt.errors import SttError
+from stt.errors import EngineError, SttError, reason
 
 TRIED = ("translator", "tts", "sink")
 NEEDED = ("translator", "tts")
 """Their defaults must run, or the exit status is 1."""
 LIMIT_S = 120
-TEXTS = {"translator": "The server is back.", "tts": "サーバーが戻りました。"}
 
 
 def examine(choice: str, overrides: list[str]) -> str:
@@ -50,15 +52,34 @@ def examine(choice: str, overrides: list[str]) -> str:
     if group == "tts":
         device = device_of_voice(part, device)
     require(part, device, choice)
-    part.load(device)
+    engine.load(part, device)
     load_s = time.perf_counter() - began_s
     if part.network:
         return "installed; it speaks over the network, which was not tried"
-    made = list((part.translate if group == "translator" else part.synthesize)(TEXTS[group]))
+    try:
+        (_translate if group == "translator" else _speak)(part)
+    except Exception as error:
+        raise EngineError(f"loads in {load_s:.1f} s, but fails: {reason(error)}") from error
     part.close()
-    if not made:
-        return f"loads in {load_s:.1f} s, but says nothing"
     return f"ready; loads in {load_s:.1f} s"
+
+
+def _translate(translator: Translator) -> None:
+    made = translator.translate("The server is back.")
+    if not "".join(engine.clause(each).text for each in made).strip():
+        raise EngineError("it says nothing")
+
+
+def _speak(voice: Synthesizer) -> None:
+    onset = None
+    for made in voice.synthesize("サーバーが戻りました。"):
+        chunk = engine.chunk(made)
+        onset = onset or Onset(chunk.sample_rate)
+        onset.feed(chunk.samples)
+    if onset is None:
+        raise EngineError("it says nothing")
+    if onset.leading_silence_s is None:
+        raise EngineError("it says only silence")
 
 
 def ask(choice: str, overrides: list[str]) -> tuple[bool, str]:
@@ -114,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             head = f"{'ok' if well else '--'}  {choice:<{width}}  "
             print(textwrap.fill(said, 110, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False), flush=True)  # fmt: skip
     needed = named or [f"{group}={defaults[group]}" for group in NEEDED]
-    return 0 if all(runs[choice] for choice in needed) else 1
+    return 0 if all(runs.get(choice) for choice in needed) else 1
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from stt.device import Device
+from stt.errors import EngineError, EngineUnavailable, SttError, reason
 from stt.messages import AudioChunk, Clause
 
 
@@ -84,3 +85,45 @@ class Synthesizer(Engine):
         Raises:
             EngineError: this text cannot be spoken; the engine stays usable.
         """
+
+
+def load(engine: Engine, device: Device) -> dict[str, Any]:
+    """Load `engine` and return what really runs.
+
+    Raises:
+        EngineUnavailable: it cannot be loaded, or does not say what runs.
+        UnsupportedDevice: the device is not there or does not fit.
+    """
+    name = type(engine).__name__
+    try:
+        engine.load(device)
+        effective = engine.effective()
+    except SttError:
+        raise
+    except Exception as error:
+        raise EngineUnavailable(f"{name} cannot be loaded: {reason(error)}") from error
+    if not isinstance(effective, dict):
+        raise EngineUnavailable(f"{name}.effective() must return a dict, not {effective!r}"[:200])
+    return effective
+
+
+def clause(made: object) -> Clause:
+    """What a translator yielded.
+
+    Raises:
+        EngineError: it is something else.
+    """
+    if not isinstance(made, Clause) or not isinstance(made.text, str):
+        raise EngineError(f"it must yield Clause(text), not {made!r}"[:200])
+    return made
+
+
+def chunk(made: object) -> AudioChunk:
+    """What a synthesizer yielded.
+
+    Raises:
+        EngineError: it is something else.
+    """
+    if not isinstance(made, AudioChunk):
+        raise EngineError(f"it must yield AudioChunk, not {type(made).__name__}")
+    return made

@@ -1,5 +1,12 @@
 """Errors a person may meet. Each message says what happened, why, and what to do now."""
 
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+
 
 class SttError(Exception):
     """Base of every error this package raises on purpose."""
@@ -26,5 +33,13 @@ class ResultsError(SttError):
 
 
 def reason(error: Exception) -> str:
-    """What to tell people: our own errors are sentences, others need their kind before them."""
-    return str(error) if isinstance(error, SttError) else f"{type(error).__name__}: {error}"
+    """What to tell people: our own errors are sentences, others need their kind and the line of the engine."""
+    if isinstance(error, SttError):
+        return str(error)
+    frames = [
+        (Path(f.f_code.co_filename), line) for f, line in traceback.walk_tb(error.__traceback__)
+    ]
+    # Engines lie in folders (stt/tts/...); what lies above only calls them.
+    own = [(path, line) for path, line in frames if path.parent.parent == _PACKAGE]
+    where = f" ({own[-1][0].relative_to(_PACKAGE.parent)}, line {own[-1][1]})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"

@@ -6,6 +6,7 @@ from collections.abc import Collection, Generator, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stt import engine
 from stt.device import Device
 from stt.engine import Synthesizer, Translator
 from stt.errors import ConfigError
@@ -66,8 +67,8 @@ class Pipeline:
             EngineUnavailable: something is missing; the message says how to get it.
             UnsupportedDevice: the device is not there or does not fit.
         """
-        self.translator.load(self.device)
-        self.synthesizer.load(self.voice_device)
+        engine.load(self.translator, self.device)
+        engine.load(self.synthesizer, self.voice_device)
 
     def effective(self) -> dict[str, Any]:
         """What really runs, by stage."""

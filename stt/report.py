@@ -6,7 +6,6 @@ import argparse
 import csv
 import math
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +87,10 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
             f"p50 {percentile(late_s, 50):.1f} s, p95 {percentile(late_s, 95):.1f} s, "
             f"at most {max(late_s):.1f} s (lag_ms)"
         )
+    if silent := int(ok["leading_silence_s"].isna().sum()):
+        lines.append(
+            f"{silent} of {len(ok)} ok utterances have no audible sample: all of them below -40 dBFS"
+        )
     bad = rows[rows["status"] != "ok"]
     lines += [f"  {row.id}: {row.status}: {row.error}" for row in bad.head(10).itertuples()]
     if first["faults"]:
@@ -129,13 +132,11 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
         )
     lines = []
     ratios = {} if baseline is None else sooner(rows, baseline, ("ttfa_audible_ms", "total_ms"))
-    engines = _engines(rows)
-    alike = Counter(engines.values())
+    engines, own = cells.engines(rows), cells.own(rows)
     for run, part in rows.groupby("run", sort=False):
         quality = cells.quality(part)
         line = list(engines[str(run)])
-        if alike[engines[str(run)]] > 1:
-            line[0] += f" ({run})"
+        line[0] += own[str(run)]
         for name in MAIN:
             values = latencies(part, name)
             line.append(
@@ -143,8 +144,8 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
             )
         line.append(f"{quality[0]:.1f} / {quality[1]:.1f}" if quality else "-")
         line.append(str(int((part["status"] != "ok").sum())))
-        own = [ratio for (name, _), ratio in ratios.items() if name == run]
-        line += ["1", "1"] if run == baseline else [cells.ratio(ratio, n) for ratio in own]
+        found = [ratio for (name, _), ratio in ratios.items() if name == run]
+        line += ["1", "1"] if run == baseline else [cells.ratio(ratio, n) for ratio in found]
         lines.append(line)
     counts = cells.counts(rows)
     head = (
@@ -166,20 +167,10 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
     return cells.table(head, lines) + "\n" + note
 
 
-def _engines(rows: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
-    """Translator, voice and pipeline of each run."""
-    firsts = rows.groupby("run", sort=False)[["translator", "tts", "pipeline"]].first()
-    return {str(row[0]): (row[1], row[2], row[3]) for row in firsts.itertuples(name=None)}
-
-
 def labels(rows: pd.DataFrame) -> dict[str, str]:
-    """What to call each run: its engines, and its own name where these do not tell it from another."""
-    engines = _engines(rows)
-    alike = Counter(engines.values())
-    return {
-        run: "{} + {}, {}".format(*own) + (f" ({run})" if alike[own] > 1 else "")
-        for run, own in engines.items()
-    }
+    """What to call each run: its engines, and where these do not tell it from another, what does."""
+    own = cells.own(rows)
+    return {r: "{} + {}, {}".format(*names) + own[r] for r, names in cells.engines(rows).items()}
 
 
 def targets(rows: pd.DataFrame, paths: Path | str | Sequence[Path]) -> dict[str, dict[str, Any]]:

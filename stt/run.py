@@ -43,21 +43,17 @@ def main(argv: list[str] | None = None) -> int:
     hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; nohup ignores it
     if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
         signal.signal(hangup, _terminated)
-    from stt.config import check_choices, config_dir, refused, register
+    from stt.config import check_choices, config_dir, refusals, refused, register
 
     try:
         check_choices(arguments)
     except ConfigError as error:
-        print(f"stt: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
     register()
     import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
-    os.environ.setdefault(
-        "HYDRA_FULL_ERROR", "1"
-    )  # raise what is wrong, so that it is said here in one sentence
+    # Raise what is wrong, so that it is said here in one sentence.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     begun = False
     codes: list[int] = []
     sweep: list[tuple[Path, list[str]]] = []
@@ -76,16 +72,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         decorate(task)()
         if len(sweep) > 1 and live:
-            print(
-                "stt: standard input can be read once only, so that it cannot be swept over. Choose another source.",
-                file=sys.stderr,
-            )
-            return 2
+            once = "standard input can be read once only, so that it cannot be swept over"
+            return _refuse(ConfigError(f"{once}. Choose another source."))
         codes += _sweep(sweep, seed)
-    except (HydraException, OmegaConfBaseException, SttError) as error:
-        said = error if isinstance(error, SttError) else refused(error)
-        print(f"stt: {said}", file=sys.stderr)
-        return 2
+    except SttError as error:
+        return _refuse(error)
+    except refusals() as error:
+        return _refuse(refused(error))
     except KeyboardInterrupt:  # between runs, in a sweep, or before the first one began
         print("stt: stopped; what was finished is recorded", file=sys.stderr)
         return INTERRUPTED
@@ -96,11 +89,8 @@ def main(argv: list[str] | None = None) -> int:
         if begun:
             raise
         # Hydra makes the run folder before anything is checked.
-        print(
-            f"stt: the run folder cannot be made: {error}. Choose another hydra.run.dir.",
-            file=sys.stderr,
-        )
-        return 2
+        made = f"the run folder cannot be made: {error}. Choose another hydra.run.dir."
+        return _refuse(ConfigError(made))
     finally:
         for folder, _ in sweep:
             _leave(folder)
@@ -112,6 +102,13 @@ def main(argv: list[str] | None = None) -> int:
             print(f"stt: no comparison: {error}", file=sys.stderr)
             return max(2, *codes)
     return max(codes, default=0)
+
+
+def _refuse(error: SttError) -> int:
+    """Say why nothing could be run; where it began is logged for developers."""
+    log.debug("nothing was run", exc_info=error)
+    print(f"stt: {error}", file=sys.stderr)
+    return 2
 
 
 def _job(cfg: Any, sweep: list[tuple[Path, list[str]]]) -> int:
@@ -133,13 +130,12 @@ def _job(cfg: Any, sweep: list[tuple[Path, list[str]]]) -> int:
     try:
         return measure(cfg, chosen, folder)
     except SttError as error:
-        print(f"stt: {error}", file=sys.stderr)
-        _leave(folder)
-        return 2
+        return _refuse(error)
     except KeyboardInterrupt:
         print("stt: stopped; what was finished is recorded", file=sys.stderr)
-        _leave(folder)
         return INTERRUPTED
+    finally:
+        _leave(folder)
 
 
 def _sweep(sweep: list[tuple[Path, list[str]]], seed: int) -> list[int]:
@@ -151,6 +147,7 @@ def _sweep(sweep: list[tuple[Path, list[str]]], seed: int) -> list[int]:
 
     codes = []
     for _, arguments in random.Random(seed).sample(sweep, len(sweep)):
+        print(f"stt: {' '.join(arguments[:-1])}", file=sys.stderr, flush=True)
         with subprocess.Popen([sys.executable, "-m", "stt.run", *arguments]) as job:
             try:
                 code = job.wait()

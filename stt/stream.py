@@ -12,9 +12,9 @@ import threading
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from stt.engine import Unit
+from stt import engine
 from stt.errors import EngineError, reason
-from stt.messages import AudioChunk, Clause, Delta, Status, Utterance
+from stt.messages import Delta, Status, Utterance
 from stt.quality import degeneration
 from stt.reading import sentences
 from stt.sinks import Sink
@@ -166,11 +166,10 @@ class Stream:
         held = []
         try:
             stage.check()
-            for clause in self._pipeline.translator.translate(job.sentence.text):
+            for made in self._pipeline.translator.translate(job.sentence.text):
                 if stage.abandoned:
                     return
-                if not isinstance(clause, Clause) or not isinstance(clause.text, str):
-                    raise EngineError(f"it must yield Clause(text), not {clause!r}"[:200])
+                clause = engine.clause(made)
                 job.timeline.mark("first_clause")
                 job.clauses.append(clause)
                 if self._settings.overlap:
@@ -198,7 +197,7 @@ class Stream:
         if job.spoken.is_set():
             return  # ended as a timeout; its translator is still talking
         stage.begin(job)
-        if text is not None and self._pipeline.synthesizer.unit is Unit.sentence:
+        if text is not None and self._pipeline.synthesizer.unit is engine.Unit.sentence:
             job.unspoken += text
             text = ""
         try:
@@ -216,9 +215,8 @@ class Stream:
             return
         stage.check()
         job.timeline.mark("synthesize_start")
-        for chunk in self._pipeline.synthesizer.synthesize(text):
-            if not isinstance(chunk, AudioChunk):
-                raise EngineError(f"it must yield AudioChunk, not {type(chunk).__name__}")
+        for made in self._pipeline.synthesizer.synthesize(text):
+            chunk = engine.chunk(made)
             if job.chunks and chunk.sample_rate != job.sample_rate:
                 raise EngineError(
                     f"{chunk.sample_rate} Hz after {job.sample_rate} Hz in one utterance"

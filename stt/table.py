@@ -19,11 +19,21 @@ COLUMNS = (
     *("run", "path", "key", "translator", "tts", "device", "segment", "source_name", "pipeline"),
     *("machine", "session", "sessions", "pass", "phase", "id", "bucket", "status"),
     *("source", "translation", "reference", "source_tokens", "target_tokens", "source_words"),
-    *("clauses", "audio_s", "leading_silence_s", "sample_rate", "error", "valid", "faults"),
+    *(
+        "clauses",
+        "audio_s",
+        "leading_silence_s",
+        "sample_rate",
+        "error",
+        "valid",
+        "faults",
+        "translates",
+    ),
     *METRICS,
 )
 """`source` is the text, `source_name` the choice in the configuration, `sessions` the number of the run's last
-session, measured or not; `faults` why the session cannot be trusted, or ""; a metric may be NaN."""
+session, measured or not; `faults` why the session cannot be trusted, or ""; `translates` is False for output
+that is not judged; a metric may be NaN."""
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -34,7 +44,7 @@ def table(runs: Iterable[Run]) -> pd.DataFrame:
     rows = [row for run, name in zip(runs, _names(runs), strict=True) for row in _rows(run, name)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame = frame.astype(dict.fromkeys((*METRICS, "audio_s", "leading_silence_s"), float))
-    frame = frame.astype({"valid": bool})
+    frame = frame.astype({"valid": bool, "translates": bool})
     frame.attrs["corrupt_lines"] = sum(run.corrupt for run in runs)
     return frame
 
@@ -53,6 +63,7 @@ def _rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
         "path": str(run.path),
         "key": run.header.get("key"),
         "source_name": choices.get("source"),
+        "translates": _translates((run.header.get("effective") or {}).get("translator") or {}),
         **{
             group: choices.get(group)
             for group in ("translator", "tts", "device", "segment", "pipeline")
@@ -75,6 +86,12 @@ def _rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
             "faults": doubted[stored["session"]],
             **metrics(stored),
         }
+
+
+def _translates(effective: dict[str, Any]) -> bool:
+    """Is its output a translation? Runs made before this was recorded say so only of random weights."""
+    made_up = str(effective.get("weights")).startswith("random")
+    return bool(effective.get("translates", not made_up))
 
 
 def machine(environment: dict[str, Any]) -> str:

@@ -1,14 +1,17 @@
-"""Shared by all tests: the command line as a user runs it."""
+"""Shared by all tests: the command line as a user runs it, and a checkout to change."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +37,13 @@ def stt_run() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A checkout to add files to."""
+    ignored = shutil.ignore_patterns("assets", "__pycache__")
+    shutil.copytree(ROOT / "stt", tmp_path / "stt", ignore=ignored)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "stt" / "assets").symlink_to(ROOT / "stt" / "assets")
+    return tmp_path

@@ -126,8 +126,8 @@ def _money(found: re.Match[str]) -> str:
 def _coded(found: re.Match[str]) -> str:
     power = _POWERS.index(found[4].lower())
     parts = [part for part in (found[1], found[3]) if part]
-    if power < 2 and all(part.isdecimal() and len(part) < 3 for part in parts):
-        return found[0]  # 25 million: it knows these
+    if power < 2 and all(part.isdecimal() and len(part) < power + 2 for part in parts):
+        return found[0]  # 5 thousand, 25 million: it knows these
     # It copies long whole numbers best: 13.8 billion are 13800 million.
     lower = power > 0 and any("." in part or len(part) < 3 for part in parts)
     values = (f"{Decimal(part) * 1000:.0f}" if lower else part for part in parts)

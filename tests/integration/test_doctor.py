@@ -55,3 +55,12 @@ def test_an_unknown_name_is_answered_with_the_nearest():
     assert found.returncode == 2
     assert "Nearest: embedded" in found.stderr
     assert not found.stdout
+
+
+def test_a_reader_that_goes_early_costs_nothing():
+    """`python -m stt.doctor | head -1`"""
+    command = [sys.executable, "-m", "stt.doctor", "translator=echo", "tts=tone"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running.stdout.close()
+    _, said = running.communicate(timeout=60)
+    assert (running.returncode, said) == (1, b"")

@@ -24,4 +24,5 @@ def test_the_notebook_runs_on_stored_results(monkeypatch):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     done = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     shown = [output for cell in done.cells for output in cell.get("outputs", [])]
-    assert any("text/plain" in output.get("data", {}) for output in shown)
+    kinds = [kind for output in shown for kind in output.get("data", {})]
+    assert kinds.count("image/png") == 3, "each chart is seen, not described"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -80,16 +79,6 @@ def test_the_measured_default_spoke_with_the_model_that_ships():
         for run in results.runs([path.parent for path in tracked_runs()])
     }
     assert effective["embedded"]["sha256"] == sha256(EMBEDDED / "model.safetensors")
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A checkout to add files to."""
-    ignored = shutil.ignore_patterns("assets", "__pycache__")
-    shutil.copytree(ROOT / "stt", tmp_path / "stt", ignore=ignored)
-    shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    (tmp_path / "stt" / "assets").symlink_to(ROOT / "stt" / "assets")
-    return tmp_path
 
 
 def test_the_engine_printed_in_the_readme_is_two_files_and_runs(project, stt_run):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -59,7 +61,20 @@ def test_a_wheel_holds_all_that_runs_and_nothing_else(wheel):
     wanted = {name if name.startswith("stt/") else f"stt/{name}" for name in wanted}
     assert wanted == {name for name in there if name.startswith("stt/")}
     assert {"stt/conf/config.yaml", "stt/assets/speech.tsv"} <= there
-    assert any(name.endswith("LICENSE") for name in there)
+    licences = {name.partition("/licenses/")[2] for name in there if "/licenses/" in name}
+    assert licences == {"LICENSE", "stt/assets/SOURCES.md"}  # the model's sources want to be named
+
+
+def test_the_source_archive_holds_what_its_readme_and_tests_read(tmp_path):
+    pytest.importorskip("hatchling", reason="builds the archive")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, timeout=240, check=True)
+    [built] = tmp_path.glob("stt-*.tar.gz")
+    with tarfile.open(built) as archive:
+        there = {name.partition("/")[2] for name in archive.getnames()}
+    linked = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    wanted = {*linked, "notebooks/analysis.ipynb", "experiments/embedded_model/train.py"}
+    assert wanted - there == set()
 
 
 def test_an_installed_wheel_speaks_from_an_empty_folder(installed, tmp_path, stt_run):

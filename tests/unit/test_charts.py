@@ -183,6 +183,38 @@ def test_runs_of_very_different_speed_are_both_readable(frame):
     assert first.get_xscale() == "log"
 
 
+def test_the_curves_of_sixteen_runs_are_told_apart(frame):
+    import pandas as pd
+
+    fast = frame[frame["run"] == "synthetic-fast"]
+    names = {f"r{i}": f"r{i}" for i in range(16)}
+    runs = pd.concat([fast.assign(run=run) for run in names])
+    figure = charts.distribution(runs, names, TARGET, "")
+    curves = labelled(figure.axes[0], "(n=")
+    assert len({(line.get_color(), line.get_linestyle()) for line in curves}) == 16
+
+
+def test_the_limit_does_not_run_through_the_text_of_a_fast_run(frame):
+    import numpy as np
+    from matplotlib import colors
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    [axes], figure = draw(charts.stage_budget, frame, "fast", target=Target(TARGET.metrics, 95, 90))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    shown = np.asarray(canvas.buffer_rgba())[::-1, :, :3] / 255  # row 0 is the lowest
+    [(_, x, _)] = limits(axes)
+    column = round(axes.transData.transform((x.pop(), 0))[0])
+    crossed = 0
+    for text in axes.texts:
+        box = text.get_window_extent()
+        if box.x0 < column < box.x1:
+            crossed += 1
+            area = shown[int(box.y0) : int(box.y1), column - 1 : column + 2]
+            assert not (np.abs(area - colors.to_rgb(charts.LIMIT)).max(axis=-1) < 0.1).any()
+    assert crossed
+
+
 @pytest.mark.parametrize("runs", [["synthetic-flawed"], list(LABELS)], ids=["one run", "three"])
 def test_the_stored_files_are_images_with_something_on_them(tmp_path, runs):
     import numpy as np

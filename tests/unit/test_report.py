@@ -252,6 +252,23 @@ def test_runs_of_the_same_engines_are_told_apart(tmp_path):
     assert first != second
 
 
+def test_runs_of_a_sweep_are_named_by_what_was_swept(tmp_path):
+    def delayed(ms):
+        made = header(str(ms))
+        engine = {"_target_": "stt.tts.tone.Tone", "delay_ms": ms, "rate": 8}
+        return {**made, "config": {**made["config"], "tts": engine, "resume": bool(ms)}}
+
+    runs = [write(tmp_path / f"r{ms}", delayed(ms), sentences=20, passes=1) for ms in (0, 20)]
+    text = report.comparison(results.read(runs), None)
+    names = [line.split("|")[1].strip() for line in text.splitlines()[2:4]]
+    assert names == ["synthetic (tts.delay_ms=0)", "synthetic (tts.delay_ms=20)"]
+    again = write(tmp_path / "again", delayed(20), sentences=20, passes=1)
+    labels = report.labels(results.read([*runs, again]))
+    assert [label.partition("(")[2] for label in labels.values()] == [
+        "tts.delay_ms=0)", "r20)", "again)",
+    ]  # fmt: skip
+
+
 def test_a_caption_never_averages_the_sizes_of_runs(tmp_path, monkeypatch):
     captions = []
 
@@ -325,6 +342,36 @@ def test_text_that_nobody_translated_has_no_quality(tmp_path):
     assert "quality" not in summary(run)
 
 
+@pytest.mark.parametrize(
+    ("facts", "judged"),
+    [
+        ({"translates": False}, False),
+        ({"translates": True}, True),
+        ({"weights": "random (synthetic)"}, False),
+        ({"weights": "checkpoint"}, True),
+        ({}, True),
+    ],
+)
+def test_output_that_is_no_translation_is_not_judged(tmp_path, facts, judged):
+    run = write(tmp_path / "r", header("0"), sentences=20, passes=1)
+    head = json.loads((run / "run.json").read_bytes())
+    head["effective"]["translator"] |= facts
+    jsonl.replace(run / "run.json", head)
+    assert ("quality: chrF" in summary(run)) == judged
+    assert ("| -  " in report.comparison(results.read(run), None)) != judged
+
+
+def test_a_voice_that_is_only_silence_is_called_so(tmp_path):
+    run = write(tmp_path / "r", header("0"), passes=1)
+    assert "audible sample" not in summary(run)
+    records, _ = jsonl.read(run / "records.jsonl")
+    for record in records:
+        record["leading_silence_s"] = None
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (run / "records.jsonl").write_text(lines, encoding="utf-8")
+    assert "64 of 64 ok utterances have no audible sample" in summary(run)
+
+
 @pytest.mark.parametrize(("module", "status"), [("report", 0), ("gate", 2)])
 def test_a_reader_that_goes_early_costs_nothing(tmp_path, module, status):
     """`python -m stt.report RUN | head -1`"""
@@ -379,10 +426,11 @@ def test_each_run_is_judged_by_its_own_target(tmp_path, order):
         part.split("\n")[0].rpartition("(")[2].rstrip(")"): part.rstrip().splitlines()[-1]
         for part in text.split("\n## ")[1:]
     }
-    assert "PASS" in verdicts["loose"]
-    assert "5000 ms" in verdicts["loose"]
-    assert "FAIL" in verdicts["strict"]
-    assert "<= 1 ms" in verdicts["strict"]
+    loose, strict = (verdicts[f"target.limit_ms={limit}"] for limit in (5000, 1))
+    assert "PASS" in loose
+    assert "5000 ms" in loose
+    assert "FAIL" in strict
+    assert "<= 1 ms" in strict
 
 
 def test_a_last_session_without_a_measurement_is_said(tmp_path):
