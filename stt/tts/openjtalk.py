@@ -46,8 +46,8 @@ class OpenJTalk(Synthesizer):
 
     Attributes:
         sample_rate: of the output, in Hz; 48000 or a divisor of it.
-        gain: of the voice's 16-bit scale. The voice exceeds full scale at 1.0; at 0.5 only some short
-            words do (ん, 猫、), and are clipped.
+        gain: of the voice's 16-bit scale. The voice exceeds full scale at 1.0; at 0.5 very few words
+            do, and are clipped.
         first_chunk_ms: length of the first chunk. Later ones are as long as the words they speak.
         self_check_db: largest log-spectral distance from the library's own vocoder that is accepted
             at load.

@@ -2,11 +2,11 @@
 
 hts_engine fits the variance of each utterance to the voice's global variance (Toda & Tokuda, 2007).
 That ties every frame to the whole text: a window of eight phonemes alone comes out 2.8 dB
-(mel-cepstral distortion) and 180 cents away. So a long text is spoken by the voice without global
-variance, where one phoneme of context on each side is enough, and its trajectories are scaled about
-the voice's mean by fixed ratios instead (variance scaling, Silen et al., 2012), measured against
-the voice with global variance at load. A short text gains nothing from windows and keeps the
-voice's own trajectories. experiments/voice has the distances.
+(mel-cepstral distortion) and 180 cents away, and a text of one word gets a whole sentence's melody and
+5 dB too much. So a text is spoken by the voice without global variance, where one phoneme of context
+on each side is enough, and its trajectories are scaled about the voice's mean by fixed ratios instead
+(variance scaling, Silen et al., 2012), measured against the voice with global variance at load.
+experiments/voice has the distances.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 UNVOICED = -1e9
 """Log F0 is below this where there is none."""
-_WHOLE = 24
-"""Labels up to which a text is spoken whole: about 10 morae, 4 ms."""
 _FIRST, _WINDOW, _CONTEXT = 7, 20, 1  # labels
 
 
@@ -73,9 +71,6 @@ class Trajectories:
         Raises:
             EngineError: the engine refuses the labels.
         """
-        if len(labels) <= _WHOLE:
-            yield self.voice.parameters(labels)
-            return
         start = 0
         while start < len(labels):
             stop = start + (_WINDOW if start else _FIRST)

@@ -256,6 +256,20 @@ def test_a_sentence_is_set_off_at_least_as_much_as_a_clause_and_its_pause_delays
     assert not last[-24 * 390 :].any()
 
 
+@pytest.mark.parametrize(
+    "text", ["今、", "猫、", "また、", "はい。", "両方、", "リンゴ、", "動いてる?"]
+)
+def test_a_short_clause_is_no_louder_than_a_sentence(voice, text):
+    def spoken(text):
+        samples = speak(voice, text)
+        loud = np.flatnonzero(np.abs(samples) > 10 ** (-50 / 20))
+        return samples[loud[0] : loud[-1] + 1]
+
+    sentence = spoken("ファイルを保存してから、もう一度プログラムを実行してください。")
+    assert abs(level(spoken(text)) - level(sentence)) < 4
+    assert np.abs(spoken(text)).max() < 0.8
+
+
 def test_the_same_text_always_sounds_the_same(voice):
     first = speak(voice, "全てのテストが通りました。")
     speak(voice, "別の文を、間に話します。")
