@@ -121,8 +121,8 @@ class Stream:
         job = self._translate.give_up(timeout_s)
         if job is not None:
             job.end(Status.timeout, f"the translator took longer than {timeout_s:g} s")
+            self._synthesize.put((job, None))  # before the next thread can put what follows
             self._translate = self._translate.replacement()
-            self._synthesize.put((job, None))
         job = self._synthesize.give_up(timeout_s)
         if job is not None:
             job.end(Status.timeout, f"the synthesizer took longer than {timeout_s:g} s")

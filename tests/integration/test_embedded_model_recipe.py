@@ -70,11 +70,11 @@ def run(recipe, pairs, tmp_path_factory):
     losses, threads = [], torch.get_num_threads()
     torch.set_num_threads(2)
     torch.manual_seed(1)
-    for seconds in (8, 16):
+    for seconds in (12, 24):
         args = recipe.train.parse([
             "--pairs", str(work / "pairs.npz"), "--run", str(work), "--shape", "2-1-128-256", "--vocabulary", str(PIECES + 4),
             "--dropout", "0", "--tokens", "1280", "--lr", "2e-3", "--warmup", "30", "--horizon", "40", "--smoothing", "0", "--log", "10",
-            "--tatoeba", "1", "--seconds", "16", "--call", str(seconds - (8 if losses else 0)), "--device", "cpu",
+            "--tatoeba", "1", "--seconds", "24", "--call", str(seconds - (12 if losses else 0)), "--device", "cpu",
         ])  # fmt: skip
         training = recipe.train.begin(args)
         began = time.monotonic()
