@@ -109,12 +109,15 @@ def own(rows: pd.DataFrame) -> dict[str, str]:
         alike.setdefault(names, []).append(run)
     found = {}
     for runs in alike.values():
+        if len(runs) == 1:
+            found[runs[0]] = ""
+            continue
         asked = {run: _settings(stored.header(Path(paths[run]))["config"]) for run in runs}
         shared = set.intersection(*map(set, asked.values()))
         said = {run: ", ".join(s for s in all_ if s not in shared) for run, all_ in asked.items()}
         many = Counter(said.values())
         for run, text in said.items():
-            found[run] = f" ({text if text and many[text] == 1 else run})" if len(runs) > 1 else ""
+            found[run] = f" ({text if text and many[text] == 1 else run})"
     return found
 
 

@@ -99,9 +99,10 @@ class Speech:
             case "message_delta":
                 if self._dict(value, "delta").get("stop_reason") is not None:
                     yield from self.finish()
-            case "message_stop" | "user" | "result" | "response.completed":
-                yield from self.finish()
-            case "response.incomplete" | "response.cancelled":
+            case (
+                "message_stop" | "user" | "result"
+                | "response.completed" | "response.incomplete" | "response.cancelled"
+            ):  # fmt: skip
                 yield from self.finish()
             case "error":
                 yield from self._failed(value)

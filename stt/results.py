@@ -109,7 +109,7 @@ class RunFolder:
     def measured(self) -> list[dict[str, Any]]:
         """Measured records of this session, also from before it was resumed."""
         records, _ = stored.records(self.path, self._start)
-        return [r for r in records if r["session"] == self.session and r["phase"] == "measure"]
+        return _measured(records, self.session)
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record, whole or not at all; it survives the end of this process.
@@ -166,10 +166,6 @@ class Run:
     records: list[dict[str, Any]]
     corrupt: int
 
-    def measured(self, session: int) -> list[dict[str, Any]]:
-        """Records of the measured phase of a session."""
-        return [r for r in self.records if r["session"] == session and r["phase"] == "measure"]
-
 
 def load(paths: Path | str | Iterable[Path | str]) -> list[Run]:
     """Every run under `paths`: run folders, folders that contain some, or `records.jsonl` files.
@@ -193,7 +189,7 @@ def last_session(run: Run, back: int = 1) -> list[dict[str, Any]]:
     known = [s for s in sessions[:-1] if (s.get("valid") or {}).get("ok")] + sessions[-1:]
     if len(known) < back:
         return []
-    return run.measured(known[-back]["session"])
+    return _measured(run.records, known[-back]["session"])
 
 
 def read(paths: Path | str | Iterable[Path | str]) -> pd.DataFrame:
@@ -212,6 +208,10 @@ def latencies(frame: pd.DataFrame, metric: str) -> list[float]:
     """
     ok = (frame["status"] == Status.ok) & frame[metric].notna()
     return [float(value) for value in frame[metric].where(ok, math.inf)]
+
+
+def _measured(records: list[dict[str, Any]], session: int) -> list[dict[str, Any]]:
+    return [r for r in records if r["session"] == session and r["phase"] == "measure"]
 
 
 def _found(paths: Path | str | Iterable[Path | str]) -> Iterable[Path]:

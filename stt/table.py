@@ -70,9 +70,13 @@ def _rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
         },
     }
     sessions = {entry["session"]: entry for entry in run.header.get("sessions", [])}
+    measured: dict[int, list[dict[str, Any]]] = {r["session"]: [] for r in run.records}
+    for stored in run.records:  # once: a folder of live runs has as many sessions as runs
+        if stored["phase"] == "measure":
+            measured[stored["session"]].append(stored)
     doubted = {
-        number: "; ".join(faults(sessions.get(number, {}), run.measured(number), run.corrupt))
-        for number in {stored["session"] for stored in run.records}
+        number: "; ".join(faults(sessions.get(number, {}), records, run.corrupt))
+        for number, records in measured.items()
     }
     for stored in run.records:
         session = sessions.get(stored["session"], {})

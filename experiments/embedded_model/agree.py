@@ -18,7 +18,7 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 import sentencepiece  # noqa: E402
 import torch  # noqa: E402
-from batches import EOS, PAD, language_ids, padded, wrap  # noqa: E402
+from batches import EOS, PAD, language_ids, of_like_length, padded, wrap  # noqa: E402
 from corpus import Pair, everyday, read_pairs, write_pairs  # noqa: E402
 from distill import acceptable  # noqa: E402
 from model import Transformer, load  # noqa: E402
@@ -41,19 +41,15 @@ def agreed(model: Transformer, sources: Tensor, kind: Tensor, to: int, samples: 
     return drawn[torch.arange(len(drawn)), value.argmax(1), 1:]
 
 
-def of_like_length(
+def shuffled_batches(
     pairs: list[Pair], spm: sentencepiece.SentencePieceProcessor, start: int, slots: int
 ) -> Iterator[list[tuple[np.ndarray, Pair]]]:
     """Source tokens and pairs, of like length; the batches of some thousand pairs in random order."""
     rng = random.Random(1)
     for first in range(0, len(pairs), TOGETHER):
         part = [(wrap(start, spm.encode(p.english)), p) for p in pairs[first : first + TOGETHER]]
-        part = sorted((e for e in part if len(e[0]) <= LONGEST), key=lambda e: len(e[0]))
-        made = []
-        while part:
-            size = max(1, slots // (len(part[-1][0]) + 8))
-            made.append(part[-size:])
-            del part[-size:]
+        part = [entry for entry in part if len(entry[0]) <= LONGEST]
+        made = of_like_length(part, slots, lambda entry: len(entry[0]))
         rng.shuffle(made)
         yield from made
 
@@ -90,7 +86,7 @@ def main() -> None:
     model = load(args.model, args.device, torch.float32 if args.device == "cpu" else torch.bfloat16)
     judge, table = Judge(args.device, args.length, args.chrf), spelling(spm).to(args.device)
     found, tried = [], 0
-    for batch in of_like_length(pairs, spm, start, args.slots):
+    for batch in shuffled_batches(pairs, spm, start, args.slots):
         if time.monotonic() - BEGAN > args.seconds:
             break
         tokens, of = zip(*batch, strict=True)

@@ -10,10 +10,10 @@ Ids are sentencepiece ids + 1; `<mask>`, `eng_Latn`, `jpn_Jpan` come last. A sou
 import argparse
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import sentencepiece
@@ -22,6 +22,7 @@ from corpus import Pair, noisy, read_pairs, tatoeba
 from torch import Tensor
 
 EOS, PAD = 2, 1
+Entry = TypeVar("Entry")
 ROW = 160  # tokens in a row of a batch, on either side
 LIMIT = 140  # longest side of a training pair, in tokens
 TOP = 16  # soft labels kept per target token
@@ -65,6 +66,16 @@ def padded(sequences: Sequence[np.ndarray], filler: int) -> Tensor:
     for row, sequence in zip(matrix, sequences, strict=True):
         row[: len(sequence)] = sequence
     return torch.from_numpy(matrix)
+
+
+def of_like_length(entries: list[Entry], slots: int, length: Callable[[Entry], int]) -> list[list[Entry]]:  # fmt: skip
+    """Batches of entries of like length, the longest first: as many as `slots` allow, each as long as the longest and 8."""
+    entries, batches = sorted(entries, key=length), []
+    while entries:
+        size = max(1, slots // (length(entries[-1]) + 8))
+        batches.append(entries[-size:])
+        del entries[-size:]
+    return batches
 
 
 def wrap(first: int, pieces: list[int]) -> np.ndarray:

@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 import sentencepiece  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
-from batches import EOS, LIMIT, PAD, encode_pair, padded  # noqa: E402
+from batches import EOS, LIMIT, PAD, encode_pair, of_like_length, padded  # noqa: E402
 from corpus import Pair, everyday, read_pairs, tatoeba  # noqa: E402
 from decode import Cached, banned, encoded, forbid  # noqa: E402
 from model import Transformer, load, same_sentence  # noqa: E402
@@ -56,13 +56,8 @@ class Sources(torch.utils.data.IterableDataset):
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([*self.seed, worker.id if worker else 0])
         while True:
-            entries = sorted(self.encoded(rng), key=lambda e: max(len(e[0]), len(e[1])))
-            batches = []
-            while entries:
-                longest = max(len(entries[-1][0]), len(entries[-1][1]))
-                size = max(1, self.slots // (longest + 8))
-                batches.append(entries[-size:])
-                del entries[-size:]
+            entries = list(self.encoded(rng))
+            batches = of_like_length(entries, self.slots, lambda e: max(len(e[0]), len(e[1])))
             batches = [batch for batch in batches if len(batch) >= 8]
             rng.shuffle(batches)
             for batch in batches:

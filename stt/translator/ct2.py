@@ -110,10 +110,9 @@ class CTranslate2(Translator):
                 )
             files, self._sha256 = embedded.ctranslate2_files(folder)
             return files, embedded.vocabulary(folder)
-        apart = (
-            folder / "source_vocabulary.json"
-        ).is_file()  # the model does not produce every token
-        vocabulary = f"{'source' if apart else 'shared'}_vocabulary.json"
+        # A model that does not produce every token has two.
+        apart = (folder / "source_vocabulary.json").is_file()
+        vocabulary = "source_vocabulary.json" if apart else "shared_vocabulary.json"
         needed = ("model.bin", vocabulary, embedded.SENTENCEPIECE)
         if missing := [name for name in needed if not (folder / name).is_file()]:
             raise EngineUnavailable(
