@@ -72,8 +72,9 @@ def main() -> None:
         help="wanted, times the other samples': of technical and everyday sentences; or one for both",
     )
     parser.add_argument(
-        "--chrf", type=float, default=0.5, help="weight of chrF; the rest is BLEU's"
-    )
+        "--chrf", type=float, nargs="+", default=[0.5],
+        help="weight of chrF, in technical and everyday sentences, or one for both; the rest is BLEU's",
+    )  # fmt: skip
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()

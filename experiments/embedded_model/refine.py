@@ -225,8 +225,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="wanted length, times the references', of technical and everyday sentences, or one for both: samples of known sentences are longer than translations of new ones",
     )  # fmt: skip
     parser.add_argument(
-        "--chrf", type=float, default=0.5, help="weight of chrF; the rest is BLEU's"
-    )
+        "--chrf", type=float, nargs="+", default=[0.5],
+        help="weight of chrF, in technical and everyday sentences, or one for both; the rest is BLEU's",
+    )  # fmt: skip
     parser.add_argument(
         "--tatoeba",
         type=float,

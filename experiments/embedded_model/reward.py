@@ -70,12 +70,13 @@ class Judge:
     """Rewards against running corpus sums, kept for everyday and technical sentences apart.
 
     Translations below `length` (of technical sentences, of everyday ones; or one for both) times the references' length
-    are taken as too short. `chrf` is the weight of chrF in a reward, the rest is BLEU's.
+    are taken as too short. `chrf` is the weight of chrF in a reward (likewise), the rest is BLEU's.
     """
 
-    def __init__(self, device: str, length: Sequence[float] = (1.0,), chrf: float = 0.5) -> None:
+    def __init__(self, device: str, length: Sequence[float] = (1.0,), chrf: Sequence[float] = (0.5,)) -> None:  # fmt: skip
         self.length = torch.tensor([length[0], length[-1]], dtype=torch.float64, device=device)
-        self.weights = torch.tensor([1 - chrf, chrf], dtype=torch.float64, device=device)
+        share = torch.tensor([chrf[0], chrf[-1]], dtype=torch.float64, device=device)
+        self.weights = torch.stack([1 - share, share])
         self.sums = torch.zeros(2, 3, ORDERS, dtype=torch.float64, device=device)
         self.sentences = torch.zeros(2, dtype=torch.float64, device=device)
 
@@ -113,7 +114,7 @@ class Judge:
     def slopes(self) -> Tensor:
         """Derivatives of the weighted log scores of a corpus of one sentence by matched and produced counts: [2, 2, 6]."""
         sums = self.sums.clone().requires_grad_()
-        (self.weights @ self.scores(sums)).sum().backward()
+        (self.weights * self.scores(sums)).sum().backward()
         return sums.grad[:, :2] * self.sentences[:, None, None]
 
     def __str__(self) -> str:
