@@ -1,7 +1,9 @@
 """python -m stt.gate RUN [--against BASE]: exit 0 pass, 1 too slow, 2 cannot judge.
 
 Judged is the last session of RUN. Alone, it is held against its own target (p95 <= 150 ms); with a
-baseline, the same sentences are compared, and so is the work that cannot depend on the clock.
+baseline, the same sentences are compared, and so is the work that cannot depend on the clock. What
+a clock says must be more than sessions of the baseline differ by, twice in a row. Speech that breaks
+more often fails like one that comes late: the listener waits in the middle instead of before.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ PARTS = ("translator", "tts", "segment", "pipeline", "device", "language")
 EFFECT = 0.05
 """A change below 5 % never fails the gate, however certain it is."""
 UNKNOWN = (
-    "how sessions of equal code differ is unknown, for the baseline has one: record it in three or "
-    "more, in different hours"
+    "how sessions of equal code differ is unknown: record the baseline in three or more, in different "
+    "hours"
 )
 
 

@@ -310,7 +310,7 @@ def test_a_busier_hour_is_not_too_slow_where_the_baseline_knows_one_hour_only(
     status, last, _ = gate(capsys, run, "--against", base)
     assert status == 2
     assert "how sessions of equal code differ is unknown" in last
-    assert "record it in three or more, in different hours" in last
+    assert "record the baseline in three or more, in different hours" in last
     for seed, slowness in ((3, 1.22), (4, 1.05)):
         write(base, header("k"), slowness=slowness, seed=seed)
     assert gate(capsys, run, "--against", base)[0] == 0
@@ -336,6 +336,13 @@ def test_sessions_spoken_in_turns_are_compared_with_each_other(
     assert "total_ms is 1.1" in last
     assert "spoken in turns with it" in text
     assert gate(capsys, take_turns(slower, "third", "fourth"), "--against", base)[0] == 0
+    once = take_turns(write(tmp_path / "once", header("k"), seed=1), "first")
+    again = take_turns(write(tmp_path / "again", header("k"), slowness=1.12, seed=2), "first")
+    status, last, _ = gate(capsys, again, "--against", once)
+    assert (status, last.endswith("run it once more to confirm: sessions are compared")) == (
+        2,
+        True,
+    )
 
 
 def test_a_regression_that_the_session_before_did_not_show_wants_a_rerun(
@@ -597,6 +604,7 @@ def test_a_record_without_its_fields_is_unreadable_not_too_slow(
         {"audio_s": None},
         {"reference": 5},
         {"facts": None},
+        {"turns": ["first"]},
         {"facts": {"loudspeaker_free_ns": "soon"}},
     ],
     ids=lambda damage: str(damage)[:40],
