@@ -24,6 +24,7 @@ _FIELDS = (
     ("phase", str), ("session", int), ("pass", int), ("id", str), ("status", str), ("source", str),
     ("translation", str), ("chunks", list), ("marks_ns", dict), ("sample_rate", int),
     ("source_tokens", int), ("target_tokens", int), ("clauses", int), ("reference", str | type(None)),
+    ("turns", str | type(None)),
 )  # fmt: skip
 
 

@@ -28,12 +28,13 @@ COLUMNS = (
         "valid",
         "faults",
         "translates",
+        "turns",
     ),
     *METRICS,
 )
 """`source` is the text, `source_name` the choice in the configuration, `sessions` the number of the run's last
 session, measured or not; `faults` why the session cannot be trusted, or ""; `translates` is False for output
-that is not judged; a metric may be NaN."""
+that is not judged; `turns` is the same in runs that took turns; a metric may be NaN."""
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:

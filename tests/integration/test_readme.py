@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from stt import report, results, stored
+from stt import report, results
 from stt.config import compose
 from stt.embedded import EMBEDDED, sha256
 from stt.statistics import percentile
@@ -47,18 +46,8 @@ def test_links_lead_somewhere():
     assert [link for link in local if not (ROOT / link).exists()] == []
 
 
-def tracked_runs():
-    """Run folders that came with the checkout; a user's own are not among them."""
-    command = ["git", "-C", str(ROOT), "ls-files", f"results/runs/*/{stored.RECORDS}"]
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        pytest.skip("not a git checkout: which runs are published is unknown")
-    return [ROOT / name for name in listed.splitlines()]
-
-
-def test_the_measured_table_is_computed_again_from_the_stored_runs():
-    frame = report.measured(results.read(tracked_runs()))
+def test_the_measured_table_is_computed_again_from_the_stored_runs(published):
+    frame = report.measured(results.read(published))
     known = {
         f"{percentile(values, 50):.1f} / {percentile(values, 95):.1f}"
         for _, rows in frame.groupby("path")
@@ -73,10 +62,10 @@ def test_the_measured_table_is_computed_again_from_the_stored_runs():
         assert set(shown[:3]) <= known, line
 
 
-def test_the_measured_default_spoke_with_the_model_that_ships():
+def test_the_measured_default_spoke_with_the_model_that_ships(published):
     effective = {
         run["choices"]["translator"]: run["effective"]["translator"]
-        for run in results.runs([path.parent for path in tracked_runs()])
+        for run in results.runs(published)
     }
     assert effective["embedded"]["sha256"] == sha256(EMBEDDED / "model.safetensors")
 
