@@ -27,6 +27,7 @@ from stt.comparison import (
     more_work,
     paired,
     session_noise,
+    worse_said,
 )
 from stt.environment import reader_may_go
 from stt.errors import ResultsError
@@ -34,7 +35,7 @@ from stt.messages import Status
 from stt.metrics import samples
 from stt.results import Run, last_session, load, sessions
 from stt.statistics import Outcome, Verdict, verdict
-from stt.stored import faults, target
+from stt.stored import faults, target, translates
 
 PASS, TOO_SLOW, CANNOT_JUDGE = 0, 1, 2
 PARTS = ("translator", "tts", "segment", "pipeline", "device", "language")
@@ -152,6 +153,8 @@ def _compare(
                 "rerun it here, or allow that with --allow-other-machine"
             )
     old = last_session(base)
+    if translates(run.header) != translates(base.header):
+        found.doubts.append("of the two, only one translates")
     texts = {stored["id"]: stored["source"] for stored in old}
     known = [held for held in sessions(base) if held]
     now, before = (_matching(last_session(run, back), texts) for back in (1, 2))
@@ -168,6 +171,8 @@ def _compare(
             again = None if earlier is None else _slower(earlier, noise)
             _conclude(found, reason, unknown, again)
     same_setup = _setup(run) == _setup(base)
+    if translates(run.header) and (worse := worse_said(old, last_session(run))):
+        (found.doubts if same_setup else found.notes).append(worse)
     drawn = any(_engines(r).get("tts", {}).get("random") for r in (run, base))
     (found.slow if same_setup else found.notes).extend(more_work(old, now, samples=not drawn))
     broken = more_breaks(in_turns(known, now) or known, now)
@@ -253,8 +258,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     asked = parser.parse_args(argv)
     try:
-        base = None if asked.against is None else _one(asked.against)
-        found = judge(_one(asked.run), base, allow_other_machine=asked.allow_other_machine)
+        run, base = _one(asked.run), None if asked.against is None else _one(asked.against)
+        if base is not None and base.path.resolve() == run.path.resolve():
+            raise ResultsError(
+                f"{asked.run} would be compared with itself: measured again, a run adds a session to its folder. "
+                "Copy the folder, measure again, and compare with the copy."
+            )
+        found = judge(run, base, allow_other_machine=asked.allow_other_machine)
     except ResultsError as error:
         found = Judgement(doubts=[str(error)])
     try:

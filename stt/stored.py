@@ -103,6 +103,13 @@ def target(held: dict[str, Any], folder: Path | str) -> dict[str, Any]:
     return {"metrics": metrics, "percentile": q, "limit_ms": limit_ms}
 
 
+def translates(held: dict[str, Any]) -> bool:
+    """Is the output of a run with this `run.json` a translation? Older ones say so only of random weights."""
+    effective = (held.get("effective") or {}).get("translator") or {}
+    made_up = str(effective.get("weights")).startswith("random")
+    return bool(effective.get("translates", not made_up))
+
+
 def records(folder: Path, start: int = 0) -> tuple[list[dict[str, Any]], int]:
     """Records from byte `start` on without what is void, and the number of unreadable lines before the last.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -224,9 +226,48 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_run_against_itself_passes(capsys: pytest.CaptureFixture[str]) -> None:
+def copied(run: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(run, folder / "copy"))
+
+
+def test_a_run_against_a_copy_of_it_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fast = RUNS / "synthetic-fast"
-    assert gate(capsys, fast, "--against", fast)[:2] == (0, "PASS")
+    assert gate(capsys, fast, "--against", copied(fast, tmp_path))[:2] == (0, "PASS")
+
+
+def test_a_run_against_itself_proves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other name").symlink_to(RUNS / "synthetic-fast")
+    status, last, _ = gate(capsys, RUNS / "synthetic-fast", "--against", tmp_path / "other name")
+    assert status == 2
+    assert "compared with itself" in last
+    assert "Copy the folder" in last
+
+
+def test_a_faster_run_that_says_it_worse_cannot_be_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = rewrite(
+        write(tmp_path / "base", header("k"), seed=1),
+        lambda _, line: line.update(reference=line["translation"] + "そうです。"),
+    )
+    run = rewrite(copied(base, tmp_path), lambda _, line: line.update(translation="これは文です。"))
+    status, last, _ = gate(capsys, run, "--against", base)
+    assert status == 2
+    assert re.search(r"translations are worse than the baseline's \(chrF \d.* instead of \d", last)
+    assert gate(capsys, base, "--against", run)[0] == 0  # better ones are no doubt
+
+    other = change_header(run, choices={"translator": "another"})
+    status, last, text = gate(capsys, other, "--against", base)
+    assert (status, last) == (0, "PASS")
+    assert "note: translations are worse" in text
+
+    change_header(other, effective={"translator": {"translates": False}})
+    status, last, _ = gate(capsys, other, "--against", base)
+    assert (status, last) == (2, "CANNOT JUDGE: of the two, only one translates")
 
 
 def test_a_regression_within_the_limit_is_too_slow_and_both_are_told(
@@ -239,10 +280,10 @@ def test_a_regression_within_the_limit_is_too_slow_and_both_are_told(
 
 
 def test_the_comparison_alone_decides_when_there_is_a_baseline(
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slow = RUNS / "synthetic-slow"
-    status, last, text = gate(capsys, slow, "--against", slow)
+    status, last, text = gate(capsys, slow, "--against", copied(slow, tmp_path))
     assert (status, last) == (0, "PASS")
     assert "total_ms FAIL: p95 <= 150 ms" in text
 
@@ -379,7 +420,7 @@ def test_two_unknown_machines_are_not_the_same_machine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = change_header(write(tmp_path / "r", header("k")), environment={})
-    status, last, _ = gate(capsys, run, "--against", run)
+    status, last, _ = gate(capsys, run, "--against", copied(run, tmp_path))
     assert status == 2
     assert "another machine" in last
 
