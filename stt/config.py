@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def refused(error: Exception) -> ConfigError:
         problem = getattr(error, "problem", "")
         return ConfigError(f"{mark.name}, line {mark.line + 1}: this is no YAML: {problem}.")
     causes = [error, *([error.__cause__] if error.__cause__ else [])]
-    said = ": ".join(dict.fromkeys(str(each).partition("\n")[0].rstrip(".") for each in causes))
+    said = ": ".join(dict.fromkeys(map(_said, causes)))
     hints = {
         "your default list use": f"Write {text.rpartition(' use ')[2]}",
         "To sweep over it": "To sweep over these values add -m; for a list write key=[a,b], for a text key='\"a,b\"'",
@@ -153,6 +153,17 @@ def refused(error: Exception) -> ConfigError:
     return ConfigError(
         f"{said}. {hint or '`python -m stt.run --cfg job` shows every key and its value'}."
     )
+
+
+def _said(error: BaseException) -> str:
+    """The first line of an error; of a key that does not exist, the nearest that do."""
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and error.parent_node is not None:
+        known = [str(key) for key in error.parent_node if key not in ("_target_", "hydra")]
+        near = ", ".join(difflib.get_close_matches(str(error.key), known) or known)
+        return f"there is no key {error.full_key}" + (f", nearest: {near}" if near else "")
+    return str(error).partition("\n")[0].rstrip(".")
 
 
 def without_hydra(cfg: Any) -> Any:
@@ -220,10 +231,11 @@ def build(node: Any, choice: str) -> Any:
     except SttError:
         raise
     except OmegaConfBaseException as error:
-        known = ", ".join(cls.__dataclass_fields__)
+        known = ", ".join(each.name for each in fields(cls)) or "no keys"
         where = error.full_key or "a value"
-        said = str(error.msg or error).partition("\n")[0]
-        raise ConfigError(f"{choice}: {where}: {said} ({cls.__name__} has: {known}).") from error
+        raise ConfigError(
+            f"{choice}: {where}: {_said(error)} ({cls.__name__} has: {known})."
+        ) from error
     except Exception as error:
         raise ConfigError(f"{choice}: {reason(error)}.") from error
     if contract is Synthesizer and not isinstance(getattr(built, "unit", None), Unit):
@@ -257,10 +269,17 @@ def check_values(cfg: Any) -> None:
     """Refuse what the types allow and nothing can be measured with.
 
     Raises:
-        ConfigError: with the values that would do.
+        ConfigError: with the keys or values that would do.
     """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     from stt.metrics import METRICS
 
+    try:  # `+measure.limt=2`: Hydra adds what is asked for with a plus, whatever the schema
+        OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(cfg))
+    except OmegaConfBaseException as error:
+        raise refused(error) from error
     target, counts = cfg.target, {"passes": cfg.measure.passes, "limit": cfg.measure.limit}
     if not target.metrics or not set(target.metrics) <= set(METRICS):
         raise ConfigError(

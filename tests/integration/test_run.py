@@ -159,14 +159,21 @@ def test_a_killed_run_keeps_what_was_finished_and_resumes(tmp_path):
         (["experiment=phase1"], "Write +experiment=phase1."),
         (["translator=echo,embedded"], "To sweep over these values add -m"),
         (["translator"], "It needs a value: name=value."),
+        (["measure.limt=2"], "there is no key measure.limt, nearest: limit."),
+        (["+measure.limt=2"], "there is no key measure.limt, nearest: limit."),
+        (["+resum=true"], "there is no key resum, nearest: resume."),
+        (["+source.pth=x"], "source=corpus_closed: pth: there is no key pth, nearest: path"),
+        (["+sink.path=x"], "there is no key path (Discard has: no keys)"),
+        (["-m", "+target.limt_ms=2,3"], "there is no key target.limt_ms, nearest: limit_ms."),
     ],
 )
 def test_a_wrong_request_gets_one_clear_sentence(tmp_path, arguments, said):
-    code, _, err = run(*arguments, f"hydra.run.dir={tmp_path / 'r'}")
+    kind = "sweep" if "-m" in arguments else "run"
+    code, _, err = run(*arguments, f"hydra.{kind}.dir={tmp_path / 'r'}")
     assert code == 2
     assert said in err
     assert "Traceback" not in err
-    assert not (tmp_path / "r").exists()
+    assert not list(tmp_path.glob("r/*"))
 
 
 def test_an_empty_corpus_is_refused(tmp_path):
