@@ -274,16 +274,16 @@ def check_values(cfg: Any) -> None:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from stt.metrics import METRICS
+    from stt.metrics import TIMES
 
     try:  # `+measure.limt=2`: Hydra adds what is asked for with a plus, whatever the schema
         OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(cfg))
     except OmegaConfBaseException as error:
         raise refused(error) from error
     target, counts = cfg.target, {"passes": cfg.measure.passes, "limit": cfg.measure.limit}
-    if not target.metrics or not set(target.metrics) <= set(METRICS):
+    if not target.metrics or not set(target.metrics) <= set(TIMES):
         raise ConfigError(
-            f"target.metrics={list(target.metrics)}: choose from {', '.join(METRICS)}."
+            f"target.metrics={list(target.metrics)}: choose from these times: {', '.join(TIMES)}."
         )
     if not 0 < target.percentile < 100 or not target.limit_ms > 0:
         raise ConfigError(

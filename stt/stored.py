@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 from stt import jsonl
 from stt.errors import ResultsError
 from stt.messages import Status, Utterance
-from stt.metrics import METRICS, imbalance
+from stt.metrics import TIMES, imbalance
 from stt.timeline import MARKS
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def target(held: dict[str, Any], folder: Path | str) -> dict[str, Any]:
     asked = held["config"].get("target")
     asked = asked if isinstance(asked, dict) else {}
     metrics, q, limit_ms = (asked.get(name) for name in ("metrics", "percentile", "limit_ms"))
-    known = isinstance(metrics, list) and all(m in list(METRICS) for m in metrics)
+    known = isinstance(metrics, list) and all(m in TIMES for m in metrics)
     if not (metrics and known and _number(q) and 0 < q < 100 and _number(limit_ms)):
         raise ResultsError(
             f"{Path(folder) / HEADER} names no target that this version knows (metrics, percentile "
