@@ -154,6 +154,7 @@ def test_a_killed_run_keeps_what_was_finished_and_resumes(tmp_path):
         (["source.path=/nowhere.txt"], "cannot be read"),
         (["tts=tone", "tts.sample_rate=fast"], "sample_rate"),
         (["device=cuda"], "cannot run on device=cuda"),
+        ([*QUICK, "device=cuda"], "translator=echo cannot run on device=cuda: it supports cpu."),
         (["translator=nllb600m_fp32"], "translator=embedded"),
         (["translator=mine"], f"{config_dir() / 'translator' / 'mine.yaml'} would add it"),
         (["experiment=phase1"], "Write +experiment=phase1."),
