@@ -67,9 +67,11 @@ def drop_output() -> None:
 
 def leave(status: int) -> None:
     """End the process, also while an engine hangs on a thread that the interpreter would wait for."""
+    with reader_may_go():  # what is left to say
+        pass
     if threading.active_count() > 1:  # executors are joined at exit, daemons or not
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            stream.flush()
+        if sys.stderr:
+            sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
 

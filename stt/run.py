@@ -82,9 +82,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # between runs, in a sweep, or before the first one began
         print("stt: stopped; what was finished is recorded", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # `| head -1`: who read the report has gone; all records are written
+    except BrokenPipeError:  # `--help | head -1`, or, when something has begun, `2>&1 | head -1`
         environment.drop_output()
-        return 1
+        return int(begun)
     except OSError as error:
         if begun:
             raise
@@ -261,25 +261,28 @@ def _print(paths: list[Path], target: Any) -> bool:
         ResultsError: nothing was measured just now, whatever earlier sessions hold.
     """
     from stt import report, results
+    from stt.table import table
 
-    if not results.last_session(results.load(paths[0])[0]):
+    runs = results.load(paths)
+    if not results.last_session(runs[0]):
         raise ResultsError(
             "No utterance was measured: the source gave no text. Earlier sessions are unchanged."
         )
-    files: list[Path] = []
+    frame, files = table(runs), []
     try:
-        files = report.write(paths, paths[0])
+        files = report.write(frame, paths[0])
     except OSError as error:
         print(
             f"stt: the report could not be written ({error.strerror}). All records are safe: make "
             f"room, then `python -m stt.report {paths[0]}`.",
             file=sys.stderr,
         )
-    for path in files:
-        print(path)
-    if len(paths) > 1:
-        print(report.comparison(results.read(paths), paths[-1].name))
-    print(report.summary(results.read(paths[:1]), target))
+    with environment.reader_may_go():
+        for path in files:
+            print(path)
+        if len(paths) > 1:
+            print(report.comparison(frame, paths[-1].name))
+        print(report.summary(frame[frame["path"] == str(paths[0])], target))
     return bool(files)
 
 
@@ -289,7 +292,8 @@ def _print_comparison(paths: list[Path]) -> None:
     there = [path for path in paths if (path / stored.RECORDS).exists()]
     if not there:
         return
-    print(report.comparison(results.read(there), None))
+    with environment.reader_may_go():
+        print(report.comparison(results.read(there), None))
 
 
 if __name__ == "__main__":

@@ -150,11 +150,17 @@ def faults(session: dict[str, Any], measured: Sequence[dict[str, Any]], corrupt:
         found.append(f"{len(repeated)} sentences are there twice in a pass ({repeated[0]})")
     if len(set(Counter(number for number, _ in spoken).values())) > 1:
         found.append("passes hold different numbers of sentences")
+    return list(dict.fromkeys(found + unbalanced(measured)))  # the run itself may have said so
+
+
+def unbalanced(measured: Sequence[dict[str, Any]]) -> list[str]:
+    """In a sentence, how many of these records have times that do not add up; empty if none."""
     ok = [(stored["id"], imbalance(stored)) for stored in measured if stored["status"] == Status.ok]
-    if unbalanced := {name: reasons for name, reasons in ok if reasons}:
-        name, reasons = next(iter(unbalanced.items()))
-        found.append(f"times of {len(unbalanced)} sentences do not add up ({name}: {reasons[0]})")
-    return found
+    wrong = {name: reasons for name, reasons in ok if reasons}
+    if not wrong:
+        return []
+    name, reasons = next(iter(wrong.items()))
+    return [f"times of {len(wrong)} sentences do not add up ({name}: {reasons[0]})"]
 
 
 def _whole(stored: dict[str, Any]) -> bool:

@@ -177,6 +177,20 @@ def test_a_wrong_request_gets_one_clear_sentence(tmp_path, arguments, said):
     assert not list(tmp_path.glob("r/*"))
 
 
+@pytest.mark.parametrize("given", [["--help"], QUICK, ["-m", *QUICK, "measure.passes=1,2"]])
+def test_a_reader_that_goes_early_is_no_failure(tmp_path, given):
+    """`python -m stt.run | head -1`: what was measured is recorded, and the status is the run's."""
+    folder = f"hydra.{'sweep' if '-m' in given else 'run'}.dir={tmp_path}"
+    running = subprocess.Popen(
+        [*RUN, *given, "measure.limit=2", folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    running.stdout.close()
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 0, err
+    assert b"Error" not in err
+    assert "--help" in given or len(results.read(tmp_path)) >= 2
+
+
 def test_an_empty_corpus_is_refused(tmp_path):
     (tmp_path / "empty.txt").write_text("\n\n")
     code, _, err = run(

@@ -212,3 +212,5 @@ def test_a_run_whose_times_do_not_add_up_is_not_valid(tmp_path, monkeypatch):
     valid = results.runs(tmp_path / "r")[0]["valid"]
     assert not valid["ok"]
     assert "do not add up" in valid["reasons"][0]
+    [faults] = results.read(tmp_path / "r")["faults"].unique()
+    assert faults.count("do not add up") == 1
