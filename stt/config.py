@@ -182,12 +182,16 @@ def choices(cfg: Any) -> dict[str, str]:
 
 
 def check_choices(overrides: list[str]) -> None:
-    """Refuse an option that does not exist before Hydra does, with the nearest names.
+    """Refuse an option that does not exist before Hydra does, with the nearest names, and a folder that Hydra would ignore.
 
     Raises:
         ConfigError: for example for `translator=embeded`.
     """
+    sweep = {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(overrides)
+    folder, ignored = ("sweep", "run") if sweep else ("run", "sweep")
     for override in overrides:
+        if override.startswith(f"hydra.{ignored}.dir="):
+            raise ConfigError(f"{override} has no effect here. Write hydra.{folder}.dir= instead.")
         name, _, value = override.lstrip("+~").partition("=")
         if name not in GROUPS or not value or any(c in value for c in "(${[*"):
             continue

@@ -289,11 +289,9 @@ def _print(paths: list[Path], target: Any) -> bool:
 def _print_comparison(paths: list[Path]) -> None:
     from stt import report, results, stored
 
-    there = [path for path in paths if (path / stored.RECORDS).exists()]
-    if not there:
-        return
-    with environment.reader_may_go():
-        print(report.comparison(results.read(there), None))
+    if there := [path for path in paths if (path / stored.RECORDS).exists()]:
+        with environment.reader_may_go():
+            print(report.comparison(results.read(there), None))
 
 
 if __name__ == "__main__":

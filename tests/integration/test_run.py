@@ -165,6 +165,8 @@ def test_a_killed_run_keeps_what_was_finished_and_resumes(tmp_path):
         (["+resum=true"], "there is no key resum, nearest: resume."),
         (["+source.pth=x"], "source=corpus_closed: pth: there is no key pth, nearest: path"),
         (["+sink.path=x"], "there is no key path (Discard has: no keys)"),
+        (["hydra.sweep.dir=s"], "hydra.sweep.dir=s has no effect here. Write hydra.run.dir="),
+        (["-m", "hydra.run.dir=r"], "hydra.run.dir=r has no effect here. Write hydra.sweep.dir="),
         (["-m", "+target.limt_ms=2,3"], "there is no key target.limt_ms, nearest: limit_ms."),
     ],
 )
