@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stt.engine import Synthesizer, Translator, Unit
-from stt.errors import ConfigError, SttError, reason
+from stt.errors import ConfigError, SttError, first_line, reason, refusals, refused
 
 GROUPS = ("translator", "tts", "device", "segment", "source", "sink", "pipeline", "experiment")
 CONTRACTS: dict[str, type] = {"translator": Translator, "tts": Synthesizer}
@@ -127,45 +127,6 @@ def compose(overrides: list[str]) -> tuple[Any, dict[str, str]]:
     return without_hydra(cfg), choices(cfg)
 
 
-def refusals() -> tuple[type[Exception], ...]:
-    """What a bad override or a YAML file that cannot be read raises."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    return HydraException, OmegaConfBaseException, YAMLError
-
-
-def refused(error: Exception) -> ConfigError:
-    """What Hydra, OmegaConf or YAML says over many lines, in one, with what to do."""
-    text, mark = str(error), getattr(error, "problem_mark", None)
-    if mark is not None:
-        problem = getattr(error, "problem", "")
-        return ConfigError(f"{mark.name}, line {mark.line + 1}: this is no YAML: {problem}.")
-    causes = [error, *([error.__cause__] if error.__cause__ else [])]
-    said = ": ".join(dict.fromkeys(map(_said, causes)))
-    hints = {
-        "your default list use": f"Write {text.rpartition(' use ')[2]}",
-        "To sweep over it": "To sweep over these values add -m; for a list write key=[a,b], for a text key='\"a,b\"'",
-        "missing EQUAL": "It needs a value: name=value",
-    }
-    hint = next((hint for sign, hint in hints.items() if sign in text), None)
-    return ConfigError(
-        f"{said}. {hint or '`python -m stt.run --cfg job` shows every key and its value'}."
-    )
-
-
-def _said(error: BaseException) -> str:
-    """The first line of an error; of a key that does not exist, the nearest that do."""
-    from omegaconf.errors import ConfigAttributeError, ConfigKeyError
-
-    if isinstance(error, ConfigKeyError | ConfigAttributeError) and error.parent_node is not None:
-        known = [str(key) for key in error.parent_node if key not in ("_target_", "hydra")]
-        near = ", ".join(difflib.get_close_matches(str(error.key), known) or known)
-        return f"there is no key {error.full_key}" + (f", nearest: {near}" if near else "")
-    return str(error).partition("\n")[0].rstrip(".")
-
-
 def without_hydra(cfg: Any) -> Any:
     """`cfg` without the node Hydra keeps for itself."""
     from omegaconf import OmegaConf, open_dict
@@ -190,6 +151,8 @@ def check_choices(overrides: list[str]) -> None:
     sweep = {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(overrides)
     folder, ignored = ("sweep", "run") if sweep else ("run", "sweep")
     for override in overrides:
+        if override in ("hydra.run.dir=", "hydra.sweep.dir="):  # not the current folder
+            raise ConfigError(f"{override} names no folder. Name one, or leave it out.")
         if override.startswith(f"hydra.{ignored}.dir="):
             raise ConfigError(f"{override} has no effect here. Write hydra.{folder}.dir= instead.")
         name, _, value = override.lstrip("+~").partition("=")
@@ -238,7 +201,7 @@ def build(node: Any, choice: str) -> Any:
         known = ", ".join(each.name for each in fields(cls)) or "no keys"
         where = error.full_key or "a value"
         raise ConfigError(
-            f"{choice}: {where}: {_said(error)} ({cls.__name__} has: {known})."
+            f"{choice}: {where}: {first_line(error)} ({cls.__name__} has: {known})."
         ) from error
     except Exception as error:
         raise ConfigError(f"{choice}: {reason(error)}.") from error

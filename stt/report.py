@@ -276,8 +276,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         written = write(frame, out, asked.baseline)
         with reader_may_go():
             print(*written, (out / "report.md").read_text(encoding="utf-8"), sep="\n")
-    except (SttError, OSError) as error:
+    except SttError as error:
         print(f"stt.report: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        wrong = f"{error.filename or 'it'} cannot be written ({error.strerror})"
+        print(f"stt.report: {wrong}. Choose another --out.", file=sys.stderr)
         return 2
     return 0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stt import environment
-from stt.errors import ConfigError, ResultsError, SttError
+from stt.errors import ConfigError, ResultsError, SttError, refusals, refused
 
 INTERRUPTED = 130
 
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; nohup ignores it
     if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
         signal.signal(hangup, _terminated)
-    from stt.config import check_choices, config_dir, refusals, refused, register
+    from stt.config import check_choices, config_dir, register
 
     try:
         check_choices(arguments)
@@ -68,7 +68,8 @@ def main(argv: list[str] | None = None) -> int:
     decorate = hydra.main(
         config_path=str(config_dir().absolute()), config_name="config", version_base="1.3"
     )
-    sys.argv = [sys.argv[0], *arguments]
+    # First, for Hydra takes no overrides on both sides of it.
+    sys.argv = [sys.argv[0], *sorted(arguments, key=lambda a: a not in ("-m", "--multirun"))]
     try:
         decorate(task)()
         if len(sweep) > 1 and live:
@@ -89,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         if begun:
             raise
         # Hydra makes the run folder before anything is checked.
-        made = f"the run folder cannot be made: {error}. Choose another hydra.run.dir."
+        made = f"the run folder cannot be made: {error}. Choose another hydra.run.dir (of a sweep: hydra.sweep.dir)."
         return _refuse(ConfigError(made))
     finally:
         for folder, _ in sweep:

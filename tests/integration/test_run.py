@@ -160,6 +160,10 @@ def test_a_killed_run_keeps_what_was_finished_and_resumes(tmp_path):
         (["experiment=phase1"], "Write +experiment=phase1."),
         (["translator=echo,embedded"], "To sweep over these values add -m"),
         (["translator"], "It needs a value: name=value."),
+        (["translator = echo"], "translator = echo cannot be read"),
+        (["source.path=it's"], "Write name=value without spaces around =, and a text with special"),
+        (["+experiment=phase1", "+experiment=bench"], "Name one of them."),
+        (["hydra.run.dir="], "hydra.run.dir= names no folder."),
         (["measure.limt=2"], "there is no key measure.limt, nearest: limit."),
         (["+measure.limt=2"], "there is no key measure.limt, nearest: limit."),
         (["+resum=true"], "there is no key resum, nearest: resume."),
@@ -179,7 +183,7 @@ def test_a_wrong_request_gets_one_clear_sentence(tmp_path, arguments, said):
     assert not list(tmp_path.glob("r/*"))
 
 
-@pytest.mark.parametrize("given", [["--help"], QUICK, ["-m", *QUICK, "measure.passes=1,2"]])
+@pytest.mark.parametrize("given", [["--help"], QUICK, [*QUICK, "-m", "measure.passes=1,2"]])
 def test_a_reader_that_goes_early_is_no_failure(tmp_path, given):
     """`python -m stt.run | head -1`: what was measured is recorded, and the status is the run's."""
     folder = f"hydra.{'sweep' if '-m' in given else 'run'}.dir={tmp_path}"
