@@ -252,6 +252,8 @@ def check_values(cfg: Any) -> None:
         raise ConfigError(
             f"target.metrics={list(target.metrics)}: choose from these times: {', '.join(TIMES)}."
         )
+    if len(set(cfg.measure.against)) < len(cfg.measure.against):
+        raise ConfigError(f"measure.against={cfg.measure.against}: name each experiment once.")
     if not 0 < target.percentile < 100 or not target.limit_ms > 0:
         raise ConfigError(
             f"target.percentile={target.percentile}, target.limit_ms={target.limit_ms}: "

@@ -109,7 +109,7 @@ def _fitting(choice: str, overrides: Sequence[str]) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; 0 when the default translator and voice run, 1 when not, 2 for a bad request."""
+    """Command line; 0 when the default translator and voice run, 1 when not, 2 for a bad request, 130 when stopped."""
     parser = argparse.ArgumentParser("python -m stt.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("overrides", nargs="*", help="group=name to try only that; others apply to all")  # fmt: skip
     parser.add_argument("--examine", help=argparse.SUPPRESS)
@@ -136,6 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 runs[choice] = well
                 head = f"{'ok' if well else '--'}  {choice:<{width}}  "
                 print(textwrap.fill(said, 110, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False), flush=True)  # fmt: skip
+    except KeyboardInterrupt:
+        print("stt.doctor: stopped", file=sys.stderr)
+        return 130
     finally:
         pool.shutdown(cancel_futures=True)  # where nobody reads on, the rest is not tried
     needed = named or [f"{group}={defaults[group]}" for group in NEEDED]

@@ -71,6 +71,15 @@ def test_a_reader_that_goes_early_costs_nothing():
     assert (running.returncode, said) == (1, b"")
 
 
+def test_stopping_it_is_no_traceback(monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stt.doctor.ask", stopped)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "stt.doctor: stopped\n"
+
+
 def test_what_nobody_reads_any_more_is_not_tried(monkeypatch):
     """`python -m stt.doctor | head -1` does not wait for engines that have not begun."""
     asked = []
