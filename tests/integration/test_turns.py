@@ -50,7 +50,8 @@ def test_a_source_that_does_not_wait_cannot_take_turns(stt_run, tmp_path, source
     ],
 )
 def test_what_cannot_work_is_said_in_a_sentence(stt_run, tmp_path, arguments, said):
-    done = stt_run(*QUICK, f"hydra.run.dir={tmp_path / 'r'}", f"hydra.sweep.dir={tmp_path}", *arguments)  # fmt: skip
+    place = f"sweep.dir={tmp_path}" if "-m" in arguments else f"run.dir={tmp_path / 'r'}"
+    done = stt_run(*QUICK, f"hydra.{place}", *arguments)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
