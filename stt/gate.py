@@ -146,11 +146,13 @@ def _compare(
     machines = [r.header.get("environment", {}).get("fingerprint") for r in (run, base)]
     if machines[0] != machines[1] or not machines[0]:
         if allow_other_machine:
-            found.notes.append("compared although machines or library versions differ")
+            found.notes.append(
+                "compared although machines, library versions or thread variables differ"
+            )
         else:
             found.doubts.append(
-                "the baseline was measured on another machine or with other library versions: "
-                "rerun it here, or allow that with --allow-other-machine"
+                "the baseline was measured on another machine, or with other library versions or thread "
+                "variables (such as OMP_NUM_THREADS): rerun it here, or allow that with --allow-other-machine"
             )
     old = last_session(base)
     if translates(run.header) != translates(base.header):

@@ -679,6 +679,7 @@ def test_a_damaged_record_is_unreadable_for_gate_and_report_never_a_crash(
         {"percentile": None},
         {"metrics": None},
         {"metrics": [[]]},
+        {"metrics": ["rtf"]},  # no time, which limit_ms could limit
     ],
     ids=str,
 )
