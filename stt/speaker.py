@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BLOCK_S = 0.01
-"""Audio written at a time: how long silence can hold up speech, and speech a stop."""
+SILENCE_S = 0.01
+"""Silence written at a time: how long it can hold up speech."""
+SPEECH_S = 0.1
+"""Speech written at a time, and how long it can hold up a stop: what is heard of it at least when
+the thread is held up before it can write more."""
 SETTLE_S = 3.0
 """A card that cannot take audio smoothly by then gets it all the same."""
 AGAIN_S = 0.5
@@ -54,7 +57,7 @@ class Speaker(Sink):
         """No device yet: `open` brings it."""
         if self.sample_rate < 8000 or not 0 < self.latency_s <= 2:
             raise ConfigError("sink.sample_rate must be 8000 or more, sink.latency_s 0 to 2.")
-        self._block = round(BLOCK_S * self.sample_rate)
+        self._load = round(SPEECH_S * self.sample_rate)
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
 
@@ -95,8 +98,8 @@ class Speaker(Sink):
     def write(self, utterance_id: str, chunk: AudioChunk) -> None:
         """Queue the chunk; it is heard when everything before it was, and a card that failed is back."""
         samples = resample(chunk, self.sample_rate).samples.copy()  # the voice reuses its buffers
-        for first in range(0, samples.size, self._block):
-            self._waiting.put(samples[first : first + self._block])
+        for first in range(0, samples.size, self._load):
+            self._waiting.put(samples[first : first + self._load])
 
     def stop(self) -> None:
         """Be silent; what was not heard yet is dropped."""
@@ -175,24 +178,24 @@ class Speaker(Sink):
 
         # A card starts with the first block that it gets and runs dry on it, again and again, and
         # what it was given is lost: it is filled in one go, at first and when it has run dry.
-        full = np.zeros(round((stream.latency + 2 * BLOCK_S) * self.sample_rate), np.float32)
-        silence, until = full[: self._block], time.monotonic() + SETTLE_S
+        room = stream.write_available
+        full = np.zeros(round((stream.latency + 2 * SILENCE_S) * self.sample_rate), np.float32)
+        silence = full[: round(SILENCE_S * self.sample_rate)]
+        until = time.monotonic() + SETTLE_S
         while write(full) and time.monotonic() < until and not self._stopped.is_set():
             pass
         self._failure = None
         while not self._stopped.is_set():
             try:
-                block = self._waiting.get_nowait()
+                load = self._waiting.get_nowait()
             except queue.Empty:
-                block = silence
-            if block is None:
+                load = silence
+            if load is None:
                 self._waiting.put(None)  # still the end, should the card fail now
                 for _ in range(2):  # what the card holds, and as much again in a sound server
                     write(full)
                 stream.stop()
                 return
-            if stream.write_available >= full.size and write(full):  # before a word is torn
-                self._dry += 1
-            if write(block):
-                self._dry += 1
-                write(full)
+            if stream.write_available >= room:  # before a word is torn
+                load = np.concatenate((full, load))  # the thread may be held up between two writes
+            self._dry += write(load)
