@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 SILENCE_S = 0.01
 """Silence written at a time: how long it can hold up speech."""
 SPEECH_S = 0.1
-"""Speech written at a time, and how long it can hold up a stop: what is heard of it at least when
-the thread is held up before it can write more."""
+"""Speech written at a time: what is heard of it when other threads hold up this one again and again,
+and how long it can hold up a stop."""
 SETTLE_S = 3.0
 """A card that cannot take audio smoothly by then gets it all the same."""
 AGAIN_S = 0.5
 """How often a card that failed is tried again."""
 PATIENCE_S = 5.0
-"""At the end, a card that takes nothing for so long (and what it holds) has failed for good."""
+"""A card that takes nothing for so long (and what it holds) hangs; at the end it has failed for good."""
 
 
 @dataclass
@@ -91,12 +91,16 @@ class Speaker(Sink):
         self._failure: Exception | None = None
         self._dry = 0
         self._took_s = time.monotonic()  # when the card last took audio
+        self._reported_s = 0.0  # the same, of the last time it was said that it takes no more
         self._waiting: queue.SimpleQueue[NDArray[np.float32] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._play, args=(stream,), name="play", daemon=True)
         self._thread.start()
 
     def write(self, utterance_id: str, chunk: AudioChunk) -> None:
         """Queue the chunk; it is heard when everything before it was, and a card that failed is back."""
+        if self._hangs() and not self._failure and self._took_s != self._reported_s:
+            self._reported_s = self._took_s  # once for each time
+            log.error("the sound card takes no more audio; what is said now waits for it")
         samples = resample(chunk, self.sample_rate).samples.copy()  # the voice reuses its buffers
         for first in range(0, samples.size, self._load):
             self._waiting.put(samples[first : first + self._load])
@@ -118,7 +122,7 @@ class Speaker(Sink):
         try:
             while thread.is_alive() and not self._stopped.is_set():
                 thread.join(0.1)
-                if time.monotonic() - self._took_s > self.latency_s + PATIENCE_S:
+                if self._hangs():
                     why = f"failed: {self._failure}" if self._failure else "takes no more audio"
                     raise OSError(f"the sound card {why}")
         except BaseException:
@@ -126,6 +130,9 @@ class Speaker(Sink):
             raise
         finally:
             thread.join(1.0)  # a sound server that hangs must not hold up the end
+
+    def _hangs(self) -> bool:
+        return time.monotonic() - self._took_s > self.latency_s + PATIENCE_S
 
     def _card(self) -> Any:
         import sounddevice
@@ -176,11 +183,12 @@ class Speaker(Sink):
             self._took_s = time.monotonic()
             return ran_dry
 
-        # A card starts with the first block that it gets and runs dry on it, again and again, and
-        # what it was given is lost: it is filled in one go, at first and when it has run dry.
-        room = stream.write_available
-        full = np.zeros(round((stream.latency + 2 * SILENCE_S) * self.sample_rate), np.float32)
-        silence = full[: round(SILENCE_S * self.sample_rate)]
+        # A card starts with the first that it gets and runs dry on it, again and again, and what it
+        # was given is lost: it is filled in one go, at first and when it has run dry.
+        held = round(stream.latency * self.sample_rate)
+        room = max(stream.write_available, held)  # of an empty card; CoreAudio's start full
+        silence = np.zeros(round(SILENCE_S * self.sample_rate), np.float32)
+        full = np.zeros(held + 2 * silence.size, np.float32)
         until = time.monotonic() + SETTLE_S
         while write(full) and time.monotonic() < until and not self._stopped.is_set():
             pass
@@ -197,5 +205,5 @@ class Speaker(Sink):
                 stream.stop()
                 return
             if stream.write_available >= room:  # before a word is torn
-                load = np.concatenate((full, load))  # the thread may be held up between two writes
+                load = np.concatenate((full, load))  # in one go, too: other threads may cut in
             self._dry += write(load)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from stt import results
+from stt.speaker import PATIENCE_S
 
 RATE = 24_000
 TONE = ["translator=echo", "tts=tone", "source=stdin", "measure.warmup_max=0"]
@@ -151,7 +152,8 @@ def interrupt_speech(run, microphone):
 
 
 def test_all_that_was_said_is_heard_before_the_run_ends(room, microphone, tmp_path):
-    with speak(room, tmp_path / "r") as run:
+    steady = "sink.latency_s=0.5"  # a busy machine may well hold it up for 80 ms
+    with speak(room, tmp_path / "r", steady) as run:
         said, errors = run.communicate(
             "Hello there. This sentence follows it at once.\n", timeout=90
         )
@@ -233,9 +235,7 @@ def test_speech_that_was_lost_at_the_end_makes_the_run_a_failure(server, tmp_pat
             run.stdin.flush()
             wait_for(lambda: loud_s(heard()) > 0.2)
         server.kill()
-        started_s = time.monotonic()
         said, errors = run.communicate(timeout=60)
-    assert time.monotonic() - started_s < 10
     assert run.returncode == 1
     assert errors.count("the sound card failed") == 2, "when it happens, and at the end"
     assert "INVALID" in said
@@ -255,11 +255,38 @@ def test_a_sound_server_that_hangs_does_not_hold_up_the_end(server, tmp_path, en
         started_s = time.monotonic()
         if end:
             run.send_signal(end)
-        _, errors = run.communicate(timeout=30)
-    assert time.monotonic() - started_s < (3 if end else 10)
+        _, errors = run.communicate(timeout=60)
+    if end:
+        assert time.monotonic() - started_s < PATIENCE_S
     assert run.returncode == (130 if end else 1)
     assert "Traceback" not in errors
     assert bool(end) != ("the sound card takes no more audio" in errors)
+
+
+def test_a_sound_server_that_hangs_is_said_when_the_next_is_spoken(server, tmp_path):
+    errors = tmp_path / "errors"
+    with (
+        errors.open("wb") as file,
+        speak(server.environment, tmp_path / "r", stderr=file) as run,
+        recorded(server.environment, tmp_path / "heard.raw") as heard,
+    ):
+        run.stdin.write("Hello there. ")
+        run.stdin.flush()
+        wait_for(lambda: loud_s(heard()) > 0.2)
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(PATIENCE_S + 1)
+        run.stdin.write("This waits. And so does this. ")
+        run.stdin.flush()
+        wait_for(lambda: "the sound card takes no more audio" in errors.read_text())
+        server.process.send_signal(signal.SIGCONT)
+        said, _ = run.communicate(timeout=60)
+        time.sleep(3)
+        heard_s = loud_s(heard())
+    assert run.returncode == 0, errors.read_text()
+    assert "3 ok" in said
+    assert errors.read_text().count("takes no more audio") == 1
+    later = results.read(tmp_path / "r")["audio_s"].iloc[1:]
+    assert heard_s > later.sum()
 
 
 STARVED = """
