@@ -303,7 +303,7 @@ tone = 0.25 * np.sin(2 * np.pi * 440 / 24_000 * np.arange(48_000, dtype=np.float
 time.sleep(1)
 speaker.write("u1", AudioChunk(tone, 24_000))
 time.sleep(1)
-for _ in range(6):
+for _ in range(10):
     ctypes.PyDLL(None).usleep(300_000)  # holds the interpreter; the player gets it in between
 speaker.close()
 """
