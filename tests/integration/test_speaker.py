@@ -104,12 +104,14 @@ def recorded(room, path):
         def samples():
             return np.frombuffer(path.read_bytes()[: path.stat().st_size // 2 * 2], "<i2") / 32768
 
-        deadline = time.monotonic() + 20
-        while samples().size < RATE // 2:  # it hears the silence before the first word
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield samples
-        recorder.kill()
+        try:
+            deadline = time.monotonic() + 20
+            while samples().size < RATE // 2:  # it hears the silence before the first word
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield samples
+        finally:
+            recorder.kill()
 
 
 def stretches_s(samples):
@@ -297,14 +299,14 @@ import numpy as np
 from stt.messages import AudioChunk
 from stt.speaker import Speaker
 
-speaker = Speaker(None, 24_000, 0.08)
+speaker = Speaker(None, 24_000, 0.2)  # a busy machine starves it less than the test does
 speaker.open(Path())
 tone = 0.25 * np.sin(2 * np.pi * 440 / 24_000 * np.arange(48_000, dtype=np.float32))
 time.sleep(1)
 speaker.write("u1", AudioChunk(tone, 24_000))
 time.sleep(1)
 for _ in range(10):
-    ctypes.PyDLL(None).usleep(300_000)  # holds the interpreter; the player gets it in between
+    ctypes.PyDLL(None).usleep(600_000)  # holds the interpreter; the player gets it in between
 speaker.close()
 """
 
@@ -315,9 +317,9 @@ def test_a_card_that_ran_dry_again_and_again_loses_and_shreds_no_speech(room, mi
     assert "ran dry" in done.stderr
     time.sleep(3)
     lengths_s = stretches_s(microphone())
-    assert len(lengths_s) >= 3, "it was not starved again and again"
     assert min(lengths_s) > 0.09, lengths_s
     assert sum(lengths_s) == pytest.approx(2, abs=0.01 * len(lengths_s)), lengths_s
+    assert len(lengths_s) >= 3, "it was not starved again and again"
 
 
 def test_an_unknown_output_names_those_there_are(room, tmp_path):
