@@ -50,8 +50,8 @@ _TOKEN = re.compile(
 _VALUE = re.compile(rf"(?:{_GROUPED}|\d+)(?:\.\d+)?")
 _NAME = re.compile(r"\d+(?:\.\d+){3}(?::\d+)?(?:/\d+)?|\d+(?:-\d+){2,}|\d{3}-\d{4}")
 """An address or a telephone number."""
-_KNOWN = re.compile(r"\d,000|1[1-9]\d\d|20\d\d")
-"""Thousands and years: these it translates well."""
+_KNOWN = re.compile(r"11|\d,000|1[1-9]\d\d|20\d\d")
+"""Eleven, thousands and years: these it translates well."""
 _TWICE = re.compile(r"(\d)\1")
 _DAMAGED = re.compile(r"\d*\s?QM+")
 
@@ -67,7 +67,7 @@ class Numbers:
         if not self.values:
             return translation
         known = "|".join(sorted(self.values, key=len, reverse=True))
-        pattern = rf"(?<!\d)({known})(?:(?<=\d)(?!\d)(?:\s?(?:QM+|Q(?![A-Za-z])))?|(?<!\d))"
+        pattern = rf"(?<!\d)({known})(?:(?<=\d)(?!\d)(?:\s?(?:QM+|Q(?![A-Za-z])))?|(?<!\d)(?!間))"
         said = re.sub(pattern, lambda found: self.values[found[1]], translation)
         return _DAMAGED.sub(self._guess, said)
 
@@ -89,7 +89,7 @@ def stand_ins(text: str) -> tuple[str, Numbers]:
 class _Hidden:
     def __init__(self, text: str) -> None:
         self.values: dict[str, str] = {}
-        taken = set(re.findall(r"\d+", text))
+        self._taken = taken = set(re.findall(r"\d+", text))
         self._days = iter(
             [d for d in _DAYS if taken.isdisjoint(map(str, d)) and _NAMES[d[1] - 1] not in text]
         )
@@ -132,7 +132,8 @@ class _Hidden:
             return found[0]
         half = {"a": "午前", "p": "午後"}[found[3].strip()[0]] if found[3] else ""
         said = f"{half}{int(found[1])}時" + (f"{int(found[2])}分" if int(found[2]) else "")
-        self.values |= dict.fromkeys((f"{place}時", place), said)
+        left = (digit for digit in place if digit not in self._taken)
+        self.values |= dict.fromkeys((f"{place}時", place, *(f"{digit}時" for digit in left)), said)
         ends = found[3] and found.end() == len(found.string)
         return f"{place} o'clock{'.' if ends else ''}"
 
@@ -175,10 +176,14 @@ def _difficult(number: str) -> bool:
 
 
 def _said(number: str) -> str:
-    """1,250,000 as 125万; as it is where it is small, has a fraction or may be a name."""
+    """1,250,000 as 125万; as it is where it is small or huge, has a fraction or may be a name."""
     whole = number.replace(",", "")
     name = whole == number and not number.endswith("0000")
-    return number if name or "." in number or int(whole) < 10000 else _amount(Decimal(whole))
+    return (
+        number
+        if name or "." in number or not 10**4 <= int(whole) < 10**16
+        else _amount(Decimal(whole))
+    )
 
 
 def _amount(value: Decimal) -> str:

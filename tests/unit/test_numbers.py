@@ -16,6 +16,11 @@ from stt.translator.numbers import stand_ins
         ("It has 1,250,000 rows.", "It has 37QM rows.", "125万"),
         ("It has 1,234,567 rows.", "It has 37QM rows.", "123万4567"),
         ("It has 30000000 rows.", "It has 37QM rows.", "3000万"),
+        (
+            "About 602,214,076,000,000,000,000,000.",
+            "About 37QM.",
+            "602,214,076,000,000,000,000,000",
+        ),
         ("Order 78451236 is late.", "Order 37QM is late.", "78451236"),
         ("It costs 1,234,567.89 dollars.", "It costs 37QM dollars.", "1,234,567.89"),
         ("It costs 4.5 million dollars.", "It costs 37QM dollars.", "450万"),
@@ -60,6 +65,11 @@ def test_a_time_is_written_as_a_time(text, said):
     assert numbers.written("37時に") == f"{said}に"
 
 
+def test_a_damaged_time_is_not_spoken_but_hours_that_last_are():
+    numbers = stand_ins("It is open from 8:15 to 16:45 and three hours longer on Sunday.")[1]
+    assert numbers.written("7時から58時、3時間長く") == "8時15分から16時45分、3時間長く"
+
+
 def test_a_range_of_times_and_the_end_of_a_sentence_are_kept():
     assert stand_ins("Open 9:00-17:00 today.")[0] == "Open 37 o'clock to 58 o'clock today."
     assert stand_ins("It ends at 2:05 p.m.")[0] == "It ends at 37 o'clock."
@@ -92,7 +102,7 @@ def test_the_time_of_a_day_comes_first():
 @pytest.mark.parametrize(
     "text",
     [
-        "It has 10 rows, 500 columns, 2,000 cells and 86400 values.",
+        "It has 10 rows, 11 keys, 500 columns, 2,000 cells and 86400 values.",
         "From 1999 to 2022, in the 1990s.",
         "COVID-19, GPT-4, utf8, v1.2.3, 3.10.2, 1/2, 24/7 and 12:34:56",
         "The slice a(1:10) and localhost:3000",
