@@ -169,8 +169,8 @@ class CTranslate2(Translator):
         Raises:
             EngineError: longer than the model can read, or nothing it can read.
         """
-        text, numbers = tidy(text, self.max_length, self._known)
-        pieces = self._pieces.encode(text, out_type=str)
+        said, numbers = tidy(text, self.max_length, self._known)
+        pieces = self._pieces.encode(said, out_type=str)
         if len(pieces) + 2 > self.max_length:
             raise too_long(text, self.max_length)
         return [self.source_language, *pieces, "</s>"], numbers

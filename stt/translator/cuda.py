@@ -261,8 +261,8 @@ class NllbCuda(Translator):
         """Yield clauses as they are decoded; the device runs a few steps ahead of the reader."""
         if self._decoder is None:
             raise EngineError("The translator is closed. Load it again before translating.")
-        text, numbers = tidy(text, self.max_length, self._known)
-        source = self._tokenizer(text, split_special_tokens=True)["input_ids"]
+        said, numbers = tidy(text, self.max_length, self._known)
+        source = self._tokenizer(said, split_special_tokens=True)["input_ids"]
         if len(source) > self._decoder.limit:
             raise too_long(text, self.max_length)
         try:

@@ -158,8 +158,8 @@ class Transformers(Translator):
         """Yield the whole translation as one clause."""
         import torch
 
-        text, numbers = tidy(text, self.max_length, self._known)
-        source = self._tokenizer(text, return_tensors="pt", split_special_tokens=True)
+        said, numbers = tidy(text, self.max_length, self._known)
+        source = self._tokenizer(said, return_tensors="pt", split_special_tokens=True)
         source_tokens = source["input_ids"].shape[1]
         if source_tokens > self.max_length:
             raise too_long(text, self.max_length)

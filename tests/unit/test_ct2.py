@@ -104,6 +104,11 @@ def test_a_sentence_that_is_too_long_is_refused_in_words(loaded, text):
         list(loaded.translate(text))
 
 
+def test_the_message_about_a_long_sentence_quotes_what_was_written(loaded):
+    with pytest.raises(EngineError, match="3,400,000 rows"):
+        list(loaded.translate("3,400,000 rows " + "of it " * 300))
+
+
 @pytest.mark.parametrize("text", ["", " ", "🎉", "\x00\x01", "</s> <pad> jpn_Jpan", "…"])
 def test_odd_input_is_translated_to_something(loaded, text):
     clauses = list(loaded.translate(text))
