@@ -92,6 +92,18 @@ def statuses(rows: pd.DataFrame) -> str:
     return ", ".join(f"{count} {status}" for status, count in Counter(rows["status"]).most_common())
 
 
+def loading(load: dict[str, Any]) -> str | None:
+    """What came before the first measured sentence, and is in none of its times."""
+    if "load_s" not in load:
+        return None
+    said = f"before that: loading {load['load_s']:.1f} s"
+    if "first_call_ms" in load:
+        said += f", first sentence {load['first_call_ms']:.0f} ms"
+    if count := (load.get("warmup") or {}).get("sentences"):
+        said += f", {count} sentences of warm-up"
+    return said
+
+
 def engines(rows: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
     """Translator, voice and pipeline of each run."""
     firsts = rows.groupby("run", sort=False)[["translator", "tts", "pipeline"]].first()

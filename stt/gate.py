@@ -35,7 +35,7 @@ from stt.messages import Status
 from stt.metrics import samples
 from stt.results import Run, last_session, load, sessions
 from stt.statistics import Outcome, Verdict, verdict
-from stt.stored import faults, target, translates
+from stt.stored import busy, faults, latest, target, translates
 
 PASS, TOO_SLOW, CANNOT_JUDGE = 0, 1, 2
 PARTS = ("translator", "tts", "segment", "pipeline", "device", "language")
@@ -96,6 +96,9 @@ def judge(run: Run, base: Run | None = None, *, allow_other_machine: bool = Fals
     names, limit_ms, q = asked["metrics"], asked["limit_ms"], asked["percentile"]
     records = last_session(run)
     found.doubts += doubts(run)
+    found.notes += [
+        note for each in (run, base) if each and (note := busy(latest(each.header, "environment")))
+    ]
     for name in names:
         ids, values = samples(records, name)
         found.verdicts[name] = verdict(values, limit_ms, ids=ids, q=q)
@@ -127,7 +130,7 @@ def doubts(run: Run) -> list[str]:
     for status in sorted(set(statuses) - {Status.ok}):
         names = [r["id"] for r in records if r["status"] == status]
         found.append(f"{statuses[status]} utterances {status} ({_some(names)})")
-    engines = _engines(run)
+    engines = latest(run.header, "effective")
     remote = [k for k, facts in engines.items() if isinstance(facts, dict) and facts.get("network")]
     if remote:
         found.append(f"the {' and '.join(remote)} runs over the network, whose speed is not ours")
@@ -140,7 +143,7 @@ def _compare(
     found.doubts += [f"baseline: {doubt}" for doubt in doubts(base)]
     if run.header.get("corpus_sha256") != base.header.get("corpus_sha256"):
         found.doubts.append("the baseline was measured on another corpus")
-    machines = [r.header.get("environment", {}).get("fingerprint") for r in (run, base)]
+    machines = [latest(each.header, "environment").get("fingerprint") for each in (run, base)]
     if machines[0] != machines[1] or not machines[0]:
         if allow_other_machine:
             found.notes.append("machines, library versions or thread variables differ")
@@ -170,7 +173,7 @@ def _compare(
     same_setup = _setup(run) == _setup(base)
     if translates(run.header) and (worse := worse_said(old, last_session(run))):
         (found.doubts if same_setup else found.notes).append(worse)
-    drawn = any(_engines(r).get("tts", {}).get("random") for r in (run, base))
+    drawn = any(latest(r.header, "effective").get("tts", {}).get("random") for r in (run, base))
     (found.slow if same_setup else found.notes).extend(more_work(old, now, samples=not drawn))
     broken = more_breaks(in_turns(known, now) or known, now)
     if broken and same_setup:
@@ -201,11 +204,6 @@ def _conclude(found: Judgement, reason: str, unknown: bool, again: bool | None) 
 def _setup(run: Run) -> dict[str, Any]:
     config = run.header.get("config", {})
     return {part: config.get(part) for part in PARTS} | {"choices": run.header.get("choices")}
-
-
-def _engines(run: Run) -> dict[str, Any]:
-    session = (run.header.get("sessions") or [{}])[-1]
-    return session.get("effective") or run.header.get("effective") or {}
 
 
 def _slower(ratio: Ratio, floor: float | None) -> bool:

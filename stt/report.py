@@ -74,18 +74,19 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
         "",
     ]
     ok = rows[rows["status"] == "ok"]
-    stages = [[name, f"{ok[name].median():.2f}"] for name in STAGES if ok[name].notna().any()]
+    known = [name for name in STAGES if ok[name].notna().any()]
+    stages = [[name, f"{percentile(ok[name].dropna(), 50):.2f}"] for name in known]
     lines += [cells.table(("stage (ok only)", "median"), stages), ""]
     quality = cells.quality(rows)
     if quality:
         lines.append(f"quality: chrF {quality[0]:.2f}, BLEU(char) {quality[1]:.2f}")
     lines.append(f"utterances: {cells.statuses(rows)}")
+    lines += [said for said in (cells.loading(first["load"]), first["busy"]) if said]
     late_s = [value / 1e3 for value in ok["lag_ms"]]
     if late_s and percentile(late_s, 95) > 1 + max(ok["total_ms"]) / 1e3:
         lines.append(
-            "heard later than these times say, for the speech before it still went on: "
-            f"p50 {percentile(late_s, 50):.1f} s, p95 {percentile(late_s, 95):.1f} s, "
-            f"at most {max(late_s):.1f} s (lag_ms)"
+            "heard later than these times say, for the speech before it still went on: p50 "
+            f"{percentile(late_s, 50):.1f} s, at most {max(late_s):.1f} s (lag_ms)"
         )
     if silent := int(ok["leading_silence_s"].isna().sum()):
         lines.append(
@@ -246,8 +247,9 @@ def write(frame: pd.DataFrame, out: Path, baseline: str | None = None) -> list[P
         writer = csv.writer(file)
         writer.writerow(("run", "metric", "n", "p50", "p95"))
         for run, part in rows.groupby("run", sort=False):
+            ok = part[part["status"] == "ok"]  # a stage that a failure never reached took no time
             for name in (*MAIN, *STAGES):
-                values = latencies(part, name)
+                values = latencies(ok if name in STAGES else part, name)
                 p95 = tail(values, 95, part["id"].nunique())
                 writer.writerow((run, name, len(values), percentile(values, 50), p95))
     written = [document, table]

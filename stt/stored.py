@@ -105,9 +105,23 @@ def target(held: dict[str, Any], folder: Path | str) -> dict[str, Any]:
 
 def translates(held: dict[str, Any]) -> bool:
     """Is the output of a run with this `run.json` a translation? Older ones say so only of random weights."""
-    effective = (held.get("effective") or {}).get("translator") or {}
+    effective = latest(held, "effective").get("translator") or {}
     made_up = str(effective.get("weights")).startswith("random")
     return bool(effective.get("translates", not made_up))
+
+
+def latest(held: dict[str, Any], name: str) -> dict[str, Any]:
+    """What a `run.json` says of its last session: `environment`, `effective` or `load`; {} if nothing."""
+    session = (held.get("sessions") or [{}])[-1]
+    return session.get(name) or held.get(name) or {}
+
+
+def busy(environment: dict[str, Any]) -> str | None:
+    """Says that more was running than the machine has CPUs for when a session began, or None."""
+    load, cores = environment.get("load_average"), (environment.get("cpu") or {}).get("cores")
+    if not (load and cores and load[0] > cores):
+        return None
+    return f"when it began, {load[0]:.1f} processes wanted {cores} CPUs: alone, it would have been sooner"
 
 
 def records(folder: Path, start: int = 0) -> tuple[list[dict[str, Any]], int]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from stt.metrics import METRICS, metrics
-from stt.stored import faults, translates
+from stt.stored import busy, faults, translates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,8 @@ COLUMNS = (
         "leading_silence_s",
         "sample_rate",
         "error",
+        "busy",
+        "load",
         "valid",
         "faults",
         "translates",
@@ -34,7 +36,7 @@ COLUMNS = (
 )
 """`source` is the text, `source_name` the choice in the configuration, `sessions` the number of the run's last
 session, measured or not; `faults` why the session cannot be trusted, or ""; `translates` is False for output
-that is not judged; `turns` is the same in runs that took turns; a metric may be NaN."""
+that is not judged; `busy` says that the machine was, or None; `load` is what loading and warming up took; `turns` is the same in runs that took turns; a metric may be NaN."""
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -81,10 +83,13 @@ def _rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
     }
     for stored in run.records:
         session = sessions.get(stored["session"], {})
+        environment = session.get("environment") or run.header.get("environment") or {}
         yield {
             **stored,
             **shared,
-            "machine": machine(session.get("environment") or run.header.get("environment") or {}),
+            "machine": machine(environment),
+            "busy": busy(environment),
+            "load": session.get("load") or {},
             "sessions": max(sessions, default=stored["session"]),
             "source_words": len(stored["source"].split()),
             "valid": bool((session.get("valid") or {}).get("ok")),

@@ -36,7 +36,10 @@ def gate(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
 
 
 def change_header(path: Path, **changes: Any) -> Path:
+    """Of the run and, where it says the same of its last session, there, too."""
     head = json.loads((path / "run.json").read_bytes())
+    last = head["sessions"][-1]
+    last.update({name: value for name, value in changes.items() if name in last})
     jsonl.replace(path / "run.json", {**head, **changes})
     return path
 

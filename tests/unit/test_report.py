@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stt import charts, jsonl, report, results, stored
+from stt import charts, gate, jsonl, report, results, stored
 from stt.comparison import by_sentence, paired, sooner
 from stt.errors import ResultsError
 from stt.messages import Status
@@ -301,7 +301,13 @@ def test_the_csv_holds_what_the_markdown_shows(tmp_path):
     with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
         rows = {(row["run"], row["metric"]): row for row in csv.DictReader(file)}
     assert {metric for _, metric in rows} == {*report.MAIN, *report.STAGES}
-    assert {row["n"] for row in rows.values()} == {"64", "128"}
+    assert {row["n"] for (_, name), row in rows.items() if name in report.MAIN} == {"64", "128"}
+    assert rows["synthetic-flawed", "rtf"]["n"] == "60"  # a failure reached no stage
+    for run in (flawed, slow):
+        text = summary(run)
+        for name in (*report.MAIN, *report.STAGES):
+            shown = cells(text, name)[1].split()[0]
+            assert abs(float(rows[run.name, name]["p50"]) - float(shown)) <= 0.051, name
     total = rows["synthetic-slow", "total_ms"]
     assert float(total["p50"]) == times_ms(slow)[63]
     assert float(total["p95"]) == times_ms(slow)[121]
@@ -366,7 +372,7 @@ def test_text_that_nobody_translated_has_no_quality(tmp_path):
 def test_output_that_is_no_translation_is_not_judged(tmp_path, facts, judged):
     run = write(tmp_path / "r", header("0"), sentences=20, passes=1)
     head = json.loads((run / "run.json").read_bytes())
-    head["effective"]["translator"] |= facts
+    head["sessions"][-1]["effective"]["translator"] |= facts
     jsonl.replace(run / "run.json", head)
     assert ("quality: chrF" in summary(run)) == judged
     assert ("| -  " in report.comparison(results.read(run), None)) != judged
@@ -535,5 +541,37 @@ def test_speech_that_waits_for_the_speech_before_it_is_no_silent_pass(tmp_path):
         record["facts"] = {"loudspeaker_free_ns": number * 10**9}
     lines = "".join(json.dumps(record) + "\n" for record in records)
     (folder / "records.jsonl").write_text(lines, encoding="utf-8")
-    assert "heard later than these times say" in summary(folder)
+    [said] = [line for line in summary(folder).splitlines() if "heard later" in line]
+    assert "p50" in said
+    assert "p95" not in said  # these depend on each other, and in a live session they are few
     assert "heard later" not in summary(RUNS / "synthetic-fast")
+
+
+def test_what_came_before_the_first_measured_sentence_is_said(tmp_path):
+    folder = write(tmp_path / "r", header("0"), passes=1)
+    head = json.loads((folder / "run.json").read_bytes())
+    head["sessions"][-1]["load"] = {
+        "load_s": 1.26,
+        "first_call_ms": 78.4,
+        "warmup": {"sentences": 15},
+    }
+    jsonl.replace(folder / "run.json", head)
+    assert "loading 1.3 s, first sentence 78 ms, 15 sentences of warm-up" in summary(folder)
+    head["sessions"][-1]["load"] = head["load"] = {}
+    jsonl.replace(folder / "run.json", head)
+    assert "loading" not in summary(folder)
+
+
+def test_a_machine_that_was_busy_is_said(tmp_path, capsys):
+    folder = write(tmp_path / "r", header("0"), passes=1)
+    head = json.loads((folder / "run.json").read_bytes())
+    environment = head["sessions"][-1]["environment"]
+    environment |= {"load_average": [6.6, 3, 2], "cpu": {"cores": 4}}
+    jsonl.replace(folder / "run.json", head)
+    said = "when it began, 6.6 processes wanted 4 CPUs"
+    assert said in summary(folder)
+    gate.main([str(folder)])
+    assert f"note: {said}" in capsys.readouterr().out
+    environment["load_average"] = [3.9, 3, 2]
+    jsonl.replace(folder / "run.json", head)
+    assert "CPUs" not in summary(folder)
