@@ -264,7 +264,8 @@ def _print(paths: list[Path], target: Any) -> bool:
 
     if not results.last_session(results.load(paths[0])[0]):
         raise ResultsError(
-            "No utterance was measured: the source gave no text. Earlier sessions are unchanged."
+            "No utterance was measured: the source gave no text to speak (code blocks, thinking, "
+            "tools and other roles are passed over). Earlier sessions are unchanged."
         )
     files: list[Path] = []
     try:
