@@ -491,6 +491,12 @@ def test_the_packaged_corpus_has_200_sentences_in_five_lengths():
     assert all(line.reference for line in lines)
 
 
+def test_no_sentence_of_the_packaged_corpus_is_cut_for_its_length():
+    for segment in ("sentence", "clause"):
+        config, _ = compose([f"segment={segment}"])
+        assert max(len(line.text) for line in read_corpus(None)) <= config.segment.max_chars
+
+
 def test_a_plain_file_is_a_sentence_a_line(tmp_path):
     path = tmp_path / "c.txt"
     path.write_bytes(b"\xef\xbb\xbfOne.\r\n\r\n  Two. \r\n")
