@@ -16,7 +16,6 @@ from stt import environment, results, stored
 from stt.config import build, check_values
 from stt.device import device_of_voice, require
 from stt.messages import Delta, Status, Utterance
-from stt.metrics import imbalance
 from stt.pipeline import Pipeline
 from stt.player import playback
 from stt.reading import sentences
@@ -84,6 +83,7 @@ class Arm:
     pipeline: Pipeline
     expected: int | None
     corpus_sha256: str | None
+    turns: str | None = None  # stored with each record: the same in all arms that take turns
 
     def __init__(self) -> None:
         self._load: dict[str, Any] = {}
@@ -199,8 +199,8 @@ class Arm:
 
     def _record(self, utterance: Utterance, pass_: int, phase: str) -> None:
         assert self._run is not None
-        session = self._run.session
-        self._run.append(stored.record(utterance, session=session, pass_=pass_, phase=phase))
+        made = stored.record(utterance, session=self._run.session, pass_=pass_, phase=phase)
+        self._run.append(made if self.turns is None else {**made, "turns": self.turns})
 
     @property
     def exit_status(self) -> int:
@@ -241,8 +241,7 @@ class Arm:
         if steady(totals, [float(len(record["source"].split())) for record in ok]) is False:
             self._load["steady"] = False
             reasons.append("latency drifted during the run")
-        if faults := [found for record in ok if (found := imbalance(record))]:
-            reasons.append(f"times of {len(faults)} utterances do not add up: {faults[0][0]}")
+        reasons += stored.unbalanced(session)
         effective = self.pipeline.effective()
         engines = {"translator": self.pipeline.translator, "tts": self.pipeline.synthesizer}
         for group, engine in engines.items():

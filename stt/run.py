@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from stt import environment
-from stt.errors import ConfigError, ResultsError, SttError
+from stt.errors import ConfigError, ResultsError, SttError, refusals, refused
 
 INTERRUPTED = 130
 
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; nohup ignores it
     if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
         signal.signal(hangup, _terminated)
-    from stt.config import check_choices, config_dir, refusals, refused, register
+    from stt.config import check_choices, config_dir, register
 
     try:
         check_choices(arguments)
@@ -68,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     decorate = hydra.main(
         config_path=str(config_dir().absolute()), config_name="config", version_base="1.3"
     )
-    sys.argv = [sys.argv[0], *arguments]
+    # First, for Hydra takes no overrides on both sides of it.
+    sys.argv = [sys.argv[0], *sorted(arguments, key=lambda a: a not in ("-m", "--multirun"))]
     try:
         decorate(task)()
         if len(sweep) > 1 and live:
@@ -82,14 +84,14 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # between runs, in a sweep, or before the first one began
         print("stt: stopped; what was finished is recorded", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # `| head -1`: who read the report has gone; all records are written
+    except BrokenPipeError:  # `--help | head -1`, or, when something has begun, `2>&1 | head -1`
         environment.drop_output()
-        return 1
+        return int(begun)
     except OSError as error:
         if begun:
             raise
         # Hydra makes the run folder before anything is checked.
-        made = f"the run folder cannot be made: {error}. Choose another hydra.run.dir."
+        made = f"the run folder cannot be made: {error}. Choose another hydra.run.dir (of a sweep: hydra.sweep.dir)."
         return _refuse(ConfigError(made))
     finally:
         for folder, _ in sweep:
@@ -179,11 +181,12 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
     arms: list[Any] = []
     with ExitStack() as finishing:  # every arm, whatever becomes of the others
         if cfg.measure.against:
-            from stt.remote import RemoteArm
+            from stt.remote import RemoteArm, other
 
-            others = (_other(name, chosen, folder, cfg) for name in cfg.measure.against)
+            turns = uuid.uuid4().hex[:12]
+            others = (other(name, chosen, folder, cfg) for name in cfg.measure.against)
             for asked in ((cfg, chosen, folder), *others):
-                arms.append(RemoteArm(*asked))
+                arms.append(RemoteArm(*asked, turns))
                 finishing.callback(arms[-1].finish)
         else:
             arms.append(Arm.prepare(cfg, chosen, folder))
@@ -199,26 +202,6 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
             _measure(arms[0])
     written = _print([arm.folder for arm in arms], cfg.target)
     return max(int(arm.exit_status) for arm in arms) or int(not written)
-
-
-def _other(
-    name: str, mine: dict[str, str], folder: Path, cfg: Any
-) -> tuple[Any, dict[str, str], Path]:
-    """Another experiment that speaks the same sentences as often: its configuration, choices and folder."""
-    from omegaconf import OmegaConf
-
-    from stt.config import compose
-
-    other, chosen = compose([f"+experiment={name}"])
-    other.source = OmegaConf.to_container(cfg.source, resolve=True)
-    other.segment = OmegaConf.to_container(cfg.segment, resolve=True)
-    other.language = cfg.language.copy()
-    for group in ("source", "segment"):
-        chosen[group] = mine[group]
-    other.resume = cfg.resume
-    other.measure = cfg.measure.copy()
-    other.measure.against = []
-    return other, chosen, folder.parent / environment.folder_name(other, chosen)
 
 
 def _measure(arm: Any) -> None:
@@ -261,36 +244,38 @@ def _print(paths: list[Path], target: Any) -> bool:
         ResultsError: nothing was measured just now, whatever earlier sessions hold.
     """
     from stt import report, results
+    from stt.table import table
 
-    if not results.last_session(results.load(paths[0])[0]):
+    runs = results.load(paths)
+    if not results.last_session(runs[0]):
         raise ResultsError(
             "No utterance was measured: the source gave no text to speak (code blocks, thinking, "
             "tools and other roles are passed over). Earlier sessions are unchanged."
         )
-    files: list[Path] = []
+    frame, files = table(runs), []
     try:
-        files = report.write(paths, paths[0])
+        files = report.write(frame, paths[0])
     except OSError as error:
         print(
             f"stt: the report could not be written ({error.strerror}). All records are safe: make "
             f"room, then `python -m stt.report {paths[0]}`.",
             file=sys.stderr,
         )
-    for path in files:
-        print(path)
-    if len(paths) > 1:
-        print(report.comparison(results.read(paths), paths[-1].name))
-    print(report.summary(results.read(paths[:1]), target))
+    with environment.reader_may_go():
+        for path in files:
+            print(path)
+        if len(paths) > 1:
+            print(report.comparison(frame, paths[-1].name))
+        print(report.summary(frame[frame["path"] == str(paths[0])], target))
     return bool(files)
 
 
 def _print_comparison(paths: list[Path]) -> None:
     from stt import report, results, stored
 
-    there = [path for path in paths if (path / stored.RECORDS).exists()]
-    if not there:
-        return
-    print(report.comparison(results.read(there), None))
+    if there := [path for path in paths if (path / stored.RECORDS).exists()]:
+        with environment.reader_may_go():
+            print(report.comparison(results.read(there), None))
 
 
 if __name__ == "__main__":

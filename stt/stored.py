@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 from stt import jsonl
 from stt.errors import ResultsError
 from stt.messages import Status, Utterance
-from stt.metrics import METRICS, imbalance
+from stt.metrics import TIMES, imbalance
 from stt.timeline import MARKS
 
 _log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ _FIELDS = (
     ("phase", str), ("session", int), ("pass", int), ("id", str), ("status", str), ("source", str),
     ("translation", str), ("chunks", list), ("marks_ns", dict), ("sample_rate", int),
     ("source_tokens", int), ("target_tokens", int), ("clauses", int), ("reference", str | type(None)),
+    ("turns", str | type(None)),
 )  # fmt: skip
 
 
@@ -93,13 +94,20 @@ def target(held: dict[str, Any], folder: Path | str) -> dict[str, Any]:
     asked = held["config"].get("target")
     asked = asked if isinstance(asked, dict) else {}
     metrics, q, limit_ms = (asked.get(name) for name in ("metrics", "percentile", "limit_ms"))
-    known = isinstance(metrics, list) and all(m in list(METRICS) for m in metrics)
+    known = isinstance(metrics, list) and all(m in TIMES for m in metrics)
     if not (metrics and known and _number(q) and 0 < q < 100 and _number(limit_ms)):
         raise ResultsError(
             f"{Path(folder) / HEADER} names no target that this version knows (metrics, percentile "
             "and limit_ms). Restore it, or leave this folder out."
         )
     return {"metrics": metrics, "percentile": q, "limit_ms": limit_ms}
+
+
+def translates(held: dict[str, Any]) -> bool:
+    """Is the output of a run with this `run.json` a translation? Older ones say so only of random weights."""
+    effective = (held.get("effective") or {}).get("translator") or {}
+    made_up = str(effective.get("weights")).startswith("random")
+    return bool(effective.get("translates", not made_up))
 
 
 def records(folder: Path, start: int = 0) -> tuple[list[dict[str, Any]], int]:
@@ -150,11 +158,17 @@ def faults(session: dict[str, Any], measured: Sequence[dict[str, Any]], corrupt:
         found.append(f"{len(repeated)} sentences are there twice in a pass ({repeated[0]})")
     if len(set(Counter(number for number, _ in spoken).values())) > 1:
         found.append("passes hold different numbers of sentences")
+    return list(dict.fromkeys(found + unbalanced(measured)))  # the run itself may have said so
+
+
+def unbalanced(measured: Sequence[dict[str, Any]]) -> list[str]:
+    """In a sentence, how many of these records have times that do not add up; empty if none."""
     ok = [(stored["id"], imbalance(stored)) for stored in measured if stored["status"] == Status.ok]
-    if unbalanced := {name: reasons for name, reasons in ok if reasons}:
-        name, reasons = next(iter(unbalanced.items()))
-        found.append(f"times of {len(unbalanced)} sentences do not add up ({name}: {reasons[0]})")
-    return found
+    wrong = {name: reasons for name, reasons in ok if reasons}
+    if not wrong:
+        return []
+    name, reasons = next(iter(wrong.items()))
+    return [f"times of {len(wrong)} sentences do not add up ({name}: {reasons[0]})"]
 
 
 def _whole(stored: dict[str, Any]) -> bool:

@@ -20,7 +20,6 @@ class Echo(Translator):
         delay_ms: sleeps this long first (measuring rule R7: the harness must report it back).
     """
 
-    devices = ("cpu", "cuda", "mps", "coreml")
     translates = False
 
     delay_ms: float

@@ -29,8 +29,6 @@ class Tone(Synthesizer):
         delay_ms: sleeps this long first (measuring rule R7: the harness must report it back).
     """
 
-    devices = ("cpu", "cuda", "mps", "coreml")
-
     unit: Unit
     ms_per_char: float
     chunk_ms: float
