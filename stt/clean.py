@@ -187,10 +187,14 @@ class Blocks:
         return True
 
 
+_BLOCK = "blockquote|dd|details|div|dl|dt|h[1-6]|li|ol|p|pre|summary|table|tbody|thead|tr|ul"
+_CELL_TAG = re.compile(r"</t[dh]\b", re.IGNORECASE)
+_APART_TAG = re.compile(rf"</?(?:{_BLOCK}|br|hr|t[dh])\b", re.IGNORECASE)
 _HTML = (
-    "a|abbr|b|blockquote|br|code|del|details|div|em|h[1-6]|hr|i|img|ins|kbd|li|mark|ol|p|pre|q|s|small|span|"
-    "strong|sub|summary|sup|table|tbody|td|th|thead|tr|u|ul"
+    f"{_BLOCK}|a|abbr|b|br|code|del|em|hr|i|img|ins|kbd|mark|q|s|small|span|strong|sub|sup|td|th|u"
 )
+END_TAG = rf"</(?:{_BLOCK}) *>"
+"""What ends a block of HTML, and the sentence in it, whatever its case."""
 _ATTRIBUTE = r"""\s++[\w:-]++\s*+=\s*+(?:"[^"<>]*+"|'[^'<>]*+'|[^\s"'<>]++)|\s++(?:open|hidden|controls|disabled)\b"""
 _INLINE = re.compile(
     rf"""
@@ -268,7 +272,9 @@ def _say(found: re.Match[str]) -> str:
         case "keep":
             return found["keep"]
         case "tag":
-            return " " if found["tag"][1:3].lower() in ("br", "p>", "li", "td") else ""
+            if _CELL_TAG.match(found["tag"]):
+                return CELL
+            return " " if _APART_TAG.match(found["tag"]) else ""
         case "arrow" | "bar":
             return ", "
         case _:

@@ -29,9 +29,14 @@ _OTHER = re.compile(
 )
 """In a formula: dropped, though not what it holds. Elsewhere it may be a path."""
 _POWER = re.compile(r"(?<=[\w)\]])(?:\^|(?<=\d)\*\*(?=\d))(?:\{([^{}]+)\}|(-?\w+))")
-_RAISED = re.compile(r"(?:(?<=[\d)\]])|(?<=\b[A-Za-z])|(?<=\b[ckm]m))[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_BASE = r"(?:(?<=[\d)\]])|(?<=\b[A-Za-z])|(?<=\b[ckm]m))"
+_RAISED = re.compile(_BASE + r"[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 """A power, not a footnote: its compatibility form would make 102 of 10²."""
-_MARKS = re.compile(r"[\\$^⁰¹²³⁴⁵⁶⁷⁸⁹]|\d\*\*\d")
+_RAISED_TAG = re.compile(
+    rf"{_BASE}<sup>\s*(?!(?:st|nd|rd|th)\b)([-+\u2212]?\w[\w+\u2212-]*)\s*</sup>", re.IGNORECASE
+)
+"""A power, too; not the end of an ordinal."""
+_MARKS = re.compile(r"[\\$^⁰¹²³⁴⁵⁶⁷⁸⁹]|\d\*\*\d|<sup>", re.IGNORECASE)
 
 
 def read_aloud(text: str) -> str:
@@ -40,6 +45,7 @@ def read_aloud(text: str) -> str:
         return text
     text = _FORMULA.sub(_formula, text)
     text = _BOUNDS.sub(_bounds, text)
+    text = _RAISED_TAG.sub(r"^{\1}", text)
     text = _RAISED.sub(_raised, text)
     while (
         said := _GROUP.sub(_group, _FRACTION.sub(r" \1 / \2 ", _POWER.sub(_power, text)))

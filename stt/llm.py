@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Any
 
 from stt.said import Piece, Said, ended, inside, may_pause
+from stt.values import Values
 
 _log = logging.getLogger(__name__)
 _REMEMBERED = 16
 """Messages that may still be repeated in full after they were streamed."""
-_SSE_FIELDS = ("event:", "id:", "retry:", ":")
 
 
 class Speech:
-    """Reads one JSON line at a time and yields the assistant's text that was not there before.
+    """Reads one line of JSON at a time and yields the assistant's text that was not there before.
 
     Understands whole messages (`{"content": [{"type": "text", ...}]}`, also in
-    `{"type": "assistant", "message": ...}`), growing snapshots of a message, streamed events
-    (`content_block_delta` with `text_delta`, also in `{"type": "stream_event", "event": ...}`) and
-    `choices[0].delta.content`, `response.output_text.delta`, pieces with `done` or `stop`. Thinking,
-    tools, other roles and summaries are passed over. What cannot be read is counted in `skipped` by
-    kind, logged once each kind, and never raises.
+    `{"type": "assistant", "message": ...}` and in `output` of a response), growing snapshots of a message,
+    streamed events (`content_block_delta` with `text_delta`, also in `{"type": "stream_event", "event": ...}`),
+    `response.output_text.delta`, `choices[0]` with `delta`, `message` or `text`, `candidates[0]`, pieces with
+    `done` or `stop`; an object may go over many lines (`Values`). Thinking, tools, other roles and summaries
+    are passed over. What cannot be read is counted in `skipped` by kind, logged once each kind, and never raises.
 
     A whole message ends at once when its text ends like a sentence or it gives a stop reason;
     otherwise it may be a snapshot that still grows, and ends with the next message, the input or `quiet`.
@@ -32,37 +31,19 @@ class Speech:
 
     def __init__(self, skipped: Counter[str] | None = None) -> None:
         self.skipped: Counter[str] = Counter() if skipped is None else skipped
+        self._values = Values(self.skip)
         self._count = 0
         self._message: Said | None = None
         self._recent: dict[str, Said] = {}
 
     def read(self, line: bytes) -> Iterator[Piece]:
         """Yield what `line` adds."""
-        try:
-            text = line.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            self.skip("bytes that are not UTF-8")
-            text = line.decode("utf-8-sig", "replace")
-        text = text.strip().removeprefix("data:").lstrip()  # server-sent events
-        if not text or text.startswith(_SSE_FIELDS):
-            return
-        if text == "[DONE]":
-            yield from self.finish()
-            return
-        try:
-            value = json.loads(text)
-        except ValueError:
-            self.skip("broken JSON")
-        except RecursionError:
-            self.skip("JSON nested too deep")
-        else:
-            if isinstance(value, dict):
-                yield from self._event(value)
-            else:
-                self.skip("not a JSON object")
+        for value in self._values.read(line):
+            yield from self._event(value)
 
     def finish(self) -> Iterator[Piece]:
         """The input ended, and so has the message."""
+        self._values.finish()
         if self._message:
             yield from self._message.end()
             self._message.over = True
@@ -117,8 +98,13 @@ class Speech:
             case None if isinstance(over := value.get("done", value.get("stop")), bool):
                 yield from self._streamed(value, over)
             case None | "message" | "assistant" | "text":
-                if "choices" in value:
+                if "choices" in value or "candidates" in value:
                     yield from self._choice(value)
+                elif isinstance(output := value.get("output"), list):
+                    for item in output:
+                        if isinstance(item, dict) and item.get("type") == "message":
+                            yield from self._whole(item)
+                    yield from self.finish()
                 else:
                     yield from self._whole(value)
             case _:
@@ -134,7 +120,8 @@ class Speech:
     def _streamed(self, value: dict[str, Any], over: bool) -> Iterator[Piece]:
         """Ollama's and llama.cpp's pieces: each says whether it is the last."""
         inner = value["message"] if isinstance(value.get("message"), dict) else value
-        yield from self._stream(inner.get("content", inner.get("response")))
+        if (text := inner.get("content", inner.get("response"))) is not None:
+            yield from self._stream(text)
         if over:
             yield from self.finish()
 
@@ -165,7 +152,7 @@ class Speech:
         yield from message.say(text, new_block=new_block)
 
     def _choice(self, value: dict[str, Any]) -> Iterator[Piece]:
-        choices = value["choices"]
+        choices = value.get("choices", value.get("candidates"))
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             self.skip("a field of the wrong type")
             return
@@ -175,8 +162,11 @@ class Speech:
                 whole = {"id": value.get("id"), "stop_reason": choice.get("finish_reason")}
                 yield from self._whole(whole | self._dict(choice, "message"))
                 continue
+            if "candidates" in value:
+                choice = _gemini(choice)
             name = _name(value)
-            content = self._dict(choice, "delta").get("content")
+            piece = choice if "text" in choice else self._dict(choice, "delta")
+            content = piece.get("text", piece.get("content"))
             message = self._message
             if (
                 message is None
@@ -196,7 +186,10 @@ class Speech:
         if value.get("role", "assistant") != "assistant":
             yield from self.finish()
             return
-        blocks = self._blocks(value.get("content", value.get("text")))
+        content = value.get("content", value.get("text"))
+        if content is None and ("content" in value or "tool_calls" in value):
+            content = [{"type": "tool_calls"}]
+        blocks = self._blocks(content)
         if blocks is None:
             return
         text = "".join(block or "" for block in blocks)
@@ -268,8 +261,20 @@ class Speech:
         return {}
 
 
+def _gemini(candidate: dict[str, Any]) -> dict[str, Any]:
+    """A candidate of Gemini's as a choice of the other servers."""
+    content = candidate.get("content")
+    parts = content.get("parts") if isinstance(content, dict) else None
+    texts = [
+        part["text"]
+        for part in (parts if isinstance(parts, list) else [])
+        if isinstance(part, dict) and isinstance(part.get("text"), str) and not part.get("thought")
+    ]
+    return {"text": "".join(texts), "finish_reason": candidate.get("finishReason")}
+
+
 def _name(value: dict[str, Any]) -> str | None:
-    name = value.get("id")
+    name = value.get("id", value.get("responseId"))
     return name[:200] if isinstance(name, str) and name else None
 
 

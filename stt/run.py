@@ -249,7 +249,8 @@ def _print(paths: list[Path], target: Any) -> bool:
     runs = results.load(paths)
     if not results.last_session(runs[0]):
         raise ResultsError(
-            "No utterance was measured: the source gave no text. Earlier sessions are unchanged."
+            "No utterance was measured: the source gave no text to speak (code blocks, thinking, "
+            "tools and other roles are passed over). Earlier sessions are unchanged."
         )
     frame, files = table(runs), []
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from stt.clean import BREAK, Blocks, clean
+from stt.clean import BREAK, END_TAG, Blocks, clean
 from stt.engine import Unit
 from stt.errors import ConfigError
 
@@ -18,7 +18,7 @@ _CUT = re.compile(r"\s+|[,、，](?!\d)")
 """Where a sentence that is too long may be cut: not inside 1,000."""
 _CANDIDATE = re.compile(
     rf"(?P<mark>[.!?\u2026\u203c\u2047-\u2049{_WIDE}]+)(?P<closers>[{_CLOSERS}]*)"
-    rf"|(?P<code>`+)|(?P<newline>\n)|(?P<stop>{BREAK})"
+    rf"|(?P<code>`+)|(?P<newline>\n)|(?P<stop>{BREAK}|(?i:{END_TAG}))|(?P<tag><(?:/\w{{0,10}} *)?\Z)"
     r"|(?P<comma>[,;:\u2013\u2014、，；：])"
 )
 _ENDS = re.compile(rf"[.!?\u2026\u203c\u2047-\u2049{_WIDE}\n{BREAK}]")
@@ -159,6 +159,8 @@ class Segmenter:
         match found.lastgroup:
             case "stop":
                 return YES
+            case "tag":
+                return WAIT
             case "code":
                 return _after_code(found, stop)
             case "newline":

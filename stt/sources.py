@@ -180,7 +180,7 @@ class CorpusOpen(Corpus):
 
     Attributes:
         tokens_per_s: deltas (pieces of words, of at most four letters) in a second.
-        gap_s: pause between sentences.
+        gap_s: pause between lines.
         slip_ns: how much later than scheduled each of the last deltas was handed out.
     """
 
@@ -195,20 +195,19 @@ class CorpusOpen(Corpus):
         self._closed = threading.Event()
 
     def deltas(self) -> Iterator[Delta]:
-        """Deltas stamped with the time they were due, however late they are."""
+        """Deltas stamped with the time they were due, however late they are; an empty one ends a line."""
         lines = self.lines
         step_ns, gap_ns = round(1e9 / self.tokens_per_s), round(self.gap_s * 1e9)
         due_ns = self.clock()
         for line in lines:
-            tokens = _TOKEN.findall(line.text)
-            for number, token in enumerate(tokens, 1):
+            # Only what follows shows a listener of a model that its last token was the last.
+            for token in [*_TOKEN.findall(line.text), ""]:
                 if not self._wait(due_ns):
                     return
                 self.slip_ns.append(self.clock() - due_ns)
                 if len(self.slip_ns) > _KEPT_SLIPS:
                     del self.slip_ns[: _KEPT_SLIPS // 2]
-                final = number == len(tokens)
-                yield Delta(token, due_ns, line.id, final, line.reference, line.bucket)
+                yield Delta(token, due_ns, line.id, not token, line.reference, line.bucket)
                 due_ns += step_ns
             due_ns += gap_ns
 

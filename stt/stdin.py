@@ -28,18 +28,21 @@ _AHEAD = 1024
 """Reads that may wait for the pipeline; beyond, the writer waits, and the clock with it."""
 _BOM = rb"(?:\xef\xbb\xbf)?\s*"
 _FIELDS = rb"(?:(?::|id:|retry:|event:)[^\n]*\n\s*)*"
-_JSON = re.compile(_BOM + rb"(?:\{|" + _FIELDS + rb"data: *\{)")
-"""How JSON lines begin, and server-sent events that hold some."""
+_KEY = rb'"[^"\\\n]{0,64}"\s*:'
+_JSON = re.compile(_BOM + rb"(?:(?:\[\s*)?\{\s*" + _KEY + rb"|" + _FIELDS + rb"data: *(?:\[ *)?\{)")
+"""How objects begin, also in an array, and server-sent events that hold some: text may begin with a bracket, too."""
 _PARTS = b"|".join(
     re.escape(f[:n]) for f in (b"data:", b"id:", b"retry:", b"event:") for n in range(1, len(f))
 )
 _OPEN = re.compile(
     rb"\xef\xbb?|"
     + _BOM
+    + rb"(?:"
     + _FIELDS
     + rb"(?:"
     + _PARTS
-    + rb"|data: *|(?::|id:|retry:|event:)[^\n]*)?"
+    + rb"|data: *(?:\[ *)?|(?::|id:|retry:|event:)[^\n]*)?"
+    + rb'|\[\s*|(?:\[\s*)?\{\s*(?:"[^"\\\n]{0,64}(?:"\s*)?)?)'
 )
 """What may still become either JSON or text."""
 _ESCAPE = re.compile(
@@ -54,7 +57,7 @@ Chunk = tuple[bytes, int]
 
 
 class Format(StrEnum):
-    """What comes on standard input; `auto` looks at the first character."""
+    """What comes on standard input; `auto` looks at how it begins."""
 
     auto = "auto"
     text = "text"
@@ -66,7 +69,8 @@ class Stdin(Source):
     """Standard input to its end: plain text, or a language model's JSON lines.
 
     Attributes:
-        format: auto, text or jsonl; auto takes what begins with `{`, or as server-sent events do, for JSON lines.
+        format: auto, text or jsonl; auto takes for JSON what begins like an object with a name in it, like an
+            array of such, or as server-sent events do.
         quiet_s: when nothing comes for so long, what seems complete is said, though more of it may follow (where
             the system lets a read be watched); None: only what follows, or the end of the input, shows that.
         stream: a binary file to read instead.
@@ -185,6 +189,18 @@ class Stdin(Source):
         return line
 
     def _json(self, chunks: Iterator[Chunk]) -> Iterator[Delta]:
+        said = False
+        for delta in self._lines(chunks):
+            said = said or bool(delta.text.strip())
+            yield delta
+        if self.skipped and not said and not self._closed:
+            kinds = ", ".join(f"{kind} ({count})" for kind, count in self.skipped.items())
+            raise ConfigError(
+                f"Standard input was read as a language model's JSON, but no text was found in it: {kinds}. "
+                "If it is to be spoken as it stands, use source.format=text."
+            )
+
+    def _lines(self, chunks: Iterator[Chunk]) -> Iterator[Delta]:
         line = bytearray()
         too_long = False
         last = iter([(b"\n", 0)])  # what follows the last newline is a line, too

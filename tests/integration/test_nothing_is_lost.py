@@ -80,6 +80,33 @@ def test_live_text_of_a_known_name_is_spoken_in_a_session_of_its_own(tmp_path):
     assert [(r["session"], r["source"]) for r in records] == [(1, "Hello."), (2, "Good bye.")]
 
 
+def test_an_answer_as_curl_prints_it_is_spoken(tmp_path):
+    said = {"role": "assistant", "content": "It works. All of it."}
+    answer = {"id": "c", "choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}
+    content = json.dumps(answer, indent=2).encode()
+    records = speak(tmp_path, write=lambda pipe: pipe.write(content))
+    assert [record["source"] for record in records] == ["It works.", "All of it."]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("```python\nprint(1)\n```\n", "code blocks"),
+        ('{"content": null, "tool_calls": [{"id": "c"}]}\n', "tools"),
+        ('{"content": "Hel\n', "broken JSON (1). If it is to be spoken as it stands, use source.format=text"),
+    ],
+)  # fmt: skip
+def test_why_nothing_is_spoken_is_said(tmp_path, content, why):
+    command = [sys.executable, "-m", "stt.run", "source=stdin", *QUICK]
+    done = subprocess.run(
+        [*command, f"hydra.run.dir={tmp_path / 'r'}"],
+        input=content, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "wrong",
     ["pipeline.in_flight=0", "device.threads=0", "target.percentile=100", "target.metrics=[fast]"],

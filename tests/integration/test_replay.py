@@ -58,6 +58,11 @@ def test_no_duration_of_a_replay_is_negative_and_every_ledger_balances(replayed)
         assert min(record["marks_ns"].values()) == record["marks_ns"]["arrived"] == 0
 
 
+def test_the_end_of_a_sentence_is_known_with_the_next_token_as_it_is_live(replayed):
+    frame = results.read(replayed)
+    assert (frame.loc[frame["phase"] == "measure", "segment_ms"] >= 1000 / 300).all()
+
+
 def test_latency_counts_from_the_scheduled_arrival_however_late_the_pipeline_is(tmp_path):
     """Sentences are due faster than they can be translated: each waits longer than the one before."""
     (tmp_path / "corpus.txt").write_text("One two three.\n" * 12)

@@ -82,3 +82,27 @@ def test_no_translation_of_the_corpus_is_called_degenerate():
         for row, text in zip(ROWS, said, strict=True)
     ]
     assert [found for found in blamed if found[2]] == []
+
+
+RUN_ON = (
+    "she is likely to come it also doesn't talk about how to export items he sat in front of me "
+    "does it synchronize with that external system the string that will be trimmed does it snow a "
+    "lot in the winter i'm taking a walk in a park initialize an exporter and processor i'm glad "
+    "you're OK use the reducer from your component i like spring the best my watch is more "
+    "accurate than yours i'll call you up later tom's proposal is worth considering could you "
+    "please speak a little bit more slowly the name of the field used with to free buffers used "
+    "well I must be going he has been to the station to see her off if Tom comes please let me "
+    "know"
+)
+"""Sentences of the packaged corpus without their ends, as a transcript has them."""
+
+
+@pytest.mark.parametrize("segment", ["sentence", "clause"])
+def test_text_without_punctuation_is_cut_where_the_model_still_finishes_it(segment):
+    segmenter = build(OmegaConf.load(config_dir() / "segment" / f"{segment}.yaml"), segment)
+    translator = make("embedded")
+    translator.load(Device("cpu", 2))
+    pieces = segmenter.push(RUN_ON) + segmenter.flush()
+    clauses = [clause for piece in pieces for clause in translator.translate(piece.text)]
+    translator.close()
+    assert not any(clause.truncated for clause in clauses)

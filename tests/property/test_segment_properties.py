@@ -19,7 +19,7 @@ PIECES = st.sampled_from(
      ", ", "; ", " – ", "—", "`", "`a. b`", "``", "U.S. ", "...", "…", "\"", "”", "(", ")", "**", "*",
      "_", "The server", "is back", "3 p.m. ", "+", "etc. ", "J. ", "No. ", "5", "- ", "* ", "1. ", "12) ",
      "# ", "##", "> ", ">", "```", "```py\n", "~~~\n", "| a | b |", "|---|", "---", "===", "|", "日本。", "「",
-     "」", "。", "https://a.b/c ", "[x](y)", "<b>", "&amp;", "🎉", "✅", "✔\ufe0f", "\t", "\r\n", "\u2028", BREAK, CELL]
+     "」", "。", "https://a.b/c ", "[x](y)", "<b>", "<li>", "</li>", "</", "<", "&amp;", "🎉", "✅", "✔\ufe0f", "\t", "\r\n", "\u2028", BREAK, CELL]
 )  # fmt: skip
 TEXT = st.lists(PIECES, max_size=40).map("".join) | st.text(max_size=80)
 UNITS = st.sampled_from(list(Unit))

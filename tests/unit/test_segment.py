@@ -49,9 +49,18 @@ def test_sentences_are_told_apart(sentences):
     assert cut(" ".join(sentences)) == sentences
 
 
+def test_a_block_of_html_ends_a_sentence_and_what_stands_in_code_does_not():
+    table = "<tr><th>Name</th><th>Size</th></tr><tr><td>Bob</td><td>12</td></tr>"
+    assert cut(table) == ["Name, Size", "Bob, 12"]
+    page = "<h2>Title</h2><p>One <b>is</b> said. Two</P ><ul><li>three</li><li>four</li></ul>a < b"
+    assert cut(page) == ["Title", "One is said.", "Two", "three", "four", "a < b"]
+    assert cut("Close it with `</p>` in the end.") == ["Close it with </p> in the end."]
+
+
 @pytest.mark.parametrize(
     ("start", "more", "known"),
     [
+        ("<li>It works", "</li>", ["It works"]),
         ("It works", ". ", ["It works."]),
         ("It works.", "\n", ["It works."]),
         ("It works!", " ", ["It works!"]),

@@ -80,10 +80,15 @@ def test_the_assistants_text_is_spoken(message):
         {"content": [{"type": "tool_use", "name": "ls", "input": {}}]},
         {"type": "user", "message": {"content": [{"type": "tool_result", "content": "x"}]}},
         {"type": "result", "result": "Hello."},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]},
+        {"role": "assistant", "tool_calls": [{"id": "c"}]},
+        {"choices": [{"message": {"content": None, "tool_calls": [{"id": "c"}]}}]},
+        {"message": {"role": "assistant", "content": None}, "done": False},
     ],
 )
-def test_what_is_not_the_assistants_text_is_silent(message):
+def test_what_is_not_the_assistants_text_is_silent(message, caplog):
     assert spoken(message) == ""
+    assert not caplog.records
 
 
 def deltas(*pieces, id_="a"):
@@ -157,7 +162,8 @@ def test_a_snapshot_that_may_grow_ends_with_the_next_message():
 
 def test_lines_that_cannot_be_read_are_counted_by_kind_and_logged_once_each(caplog):
     lines = {
-        b"{": "broken JSON",
+        b'{"content': "broken JSON",
+        b"{x}": "broken JSON",
         b'{"content": 1' + b"0" * 5000 + b"}": "broken JSON",
         b"[1]": "not a JSON object",
         b'{"a":' * 100_000: "JSON nested too deep",
@@ -174,6 +180,99 @@ def test_lines_that_cannot_be_read_are_counted_by_kind_and_logged_once_each(capl
             list(speech.read(line))
             assert speech.skipped[kind] == before + 1
     assert len(caplog.records) == len(speech.skipped) == 8
+
+
+PART = {"text": "Hello there."}
+ANSWERS = [
+    {"id": "c", "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello there.", "refusal": None}, "finish_reason": "stop"}], "error": None},
+    {"id": "c", "object": "text_completion", "choices": [{"text": "Hello there.", "index": 0, "finish_reason": "stop"}]},
+    {"id": "r", "object": "response", "error": None, "output": [{"type": "reasoning", "summary": []}, {"id": "m", "type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello there."}]}], "text": {"format": {"type": "text"}}},
+    {"candidates": [{"content": {"parts": [{"text": "Hm.", "thought": True}, PART], "role": "model"}, "finishReason": "STOP"}], "responseId": "g"},
+    {"candidates": [{"content": {"parts": [PART, {"functionCall": {"name": "ls"}}]}, "index": 0}, {"content": {"parts": [PART]}, "index": 1}]},
+    {"model": "m", "message": {"role": "assistant", "content": "Hello there."}, "done": True},
+    {"model": "m", "response": "Hello there.", "done": True},
+    {"id": "a", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hello there."}], "stop_reason": "end_turn"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("indent", [None, 2, "\t"])
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_whole_answer_is_spoken_on_one_line_and_on_many(answer, indent):
+    for content in (
+        json.dumps(answer, indent=indent),
+        json.dumps([answer], indent=indent) + "\r\n",
+    ):
+        source, found = stdin(content.encode())
+        assert joined(found) == "Hello there."
+        assert [delta.final for delta in found].count(True) == 1
+        assert not source.skipped
+
+
+def test_several_messages_of_a_response_are_all_said():
+    items = [
+        {"id": name, "type": "message", "content": [{"type": "output_text", "text": said}]}
+        for name, said in (("a", "One"), ("b", "Two"))
+    ]
+    assert heard({"output": items}) == ["One", "Two"]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        lambda text: {"id": "c", "choices": [{"text": text, "index": 0, "finish_reason": None}]},
+        lambda text: {"responseId": "g", "candidates": [{"content": {"parts": [{"text": text}]}}]},
+    ],
+)
+@pytest.mark.parametrize("form", ["lines", "events", "array"])
+def test_pieces_of_completions_and_of_gemini_are_said_as_they_come(piece, form):
+    pieces = [piece("Hello "), piece("there. "), piece("Bye")]
+    if form == "array":
+        content = "[" + "\n,\n".join(json.dumps(piece, indent=2) for piece in pieces) + "\n]"
+    else:
+        content = "".join(("data: " * (form == "events")) + json.dumps(p) + "\n\n" for p in pieces)
+    source = Stdin(Format.auto)
+    ticks = itertools.count(1)
+    source.clock = lambda: next(ticks)
+    source.stream = Parts(*content.encode().splitlines(keepends=True))
+    found = list(source.deltas())
+    assert [delta.text for delta in found if delta.text] == ["Hello ", "there. ", "Bye"]
+    assert len({delta.arrived_ns for delta in found if delta.text}) == 3
+    assert not source.skipped
+
+
+def test_a_broken_line_costs_no_line_but_itself():
+    """One that breaks off in a string, after a name, and among the lines of another object."""
+    for torn in (
+        '{"content": "Hel',
+        '{"content":',
+        '{\n  "content": [',
+        "{\n  oops\n}",
+        "[x",
+        "log: {",
+        '"',
+    ):
+        content = f'{{"content": "One."}}\n{torn}\n{{"content": "Two."}}\n'
+        source, found = stdin(content.encode())
+        assert joined(found) == "One.Two.", torn
+        assert source.skipped["broken JSON"] >= 1, torn
+
+
+def test_an_object_that_never_ends_takes_no_memory():
+    def peak(count):
+        speech = Speech()
+        lines = itertools.repeat(b'  "' + b"x" * 10_000 + b'",', count)
+        tracemalloc.start()
+        for line in itertools.chain([b'{"a": ['], lines):
+            assert list(speech.read(line)) == []
+        pieces = list(speech.read(b'{"content": "Two."}'))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert [text for _, text, _ in pieces] == ["Two.", ""]
+        return peak_bytes, speech.skipped["JSON longer than 1 MB"]
+
+    (short, none), (long, once) = peak(90), peak(900)
+    assert long < 1.5 * short
+    assert (none, once) == (0, 1)
 
 
 # --- standard input --------------------------------------------------------------------------------
@@ -392,6 +491,12 @@ def test_the_packaged_corpus_has_200_sentences_in_five_lengths():
     assert all(line.reference for line in lines)
 
 
+def test_no_sentence_of_the_packaged_corpus_is_cut_for_its_length():
+    for segment in ("sentence", "clause"):
+        config, _ = compose([f"segment={segment}"])
+        assert max(len(line.text) for line in read_corpus(None)) <= config.segment.max_chars
+
+
 def test_a_plain_file_is_a_sentence_a_line(tmp_path):
     path = tmp_path / "c.txt"
     path.write_bytes(b"\xef\xbb\xbfOne.\r\n\r\n  Two. \r\n")
@@ -452,7 +557,8 @@ def test_replayed_text_is_stamped_when_it_was_due_not_when_it_was_taken(tmp_path
         assert source.clock() >= delta.arrived_ns
         time.sleep(0.003)  # a pipeline slower than the text
     assert joined(found) == "Hello there, you.Again."
-    assert [d.text for d in found if d.final] == [".", "."]
+    assert [d.text for d in found if d.final] == ["", ""]
+    assert [d.text for d, following in pairwise(found) if following.final] == [".", "."]
     steps = [b.arrived_ns - a.arrived_ns for a, b in pairwise(found) if a.id == b.id]
     assert set(steps) == {1_000_000}
     assert source.slip_ns[5] > 5_000_000
@@ -547,6 +653,45 @@ def test_what_colours_a_terminal_is_not_spoken_wherever_it_is_cut():
         source = Stdin(Format.text)
         source.stream = Parts(content[: cut + 1], content[cut + 1 :])
         assert joined(source.deltas()) == "**It works.**\n# Next", content[: cut + 1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{name} is a placeholder.", "{} is empty.", "[Note] Save it.", "[1] A source.", "[", "{", "[{x}]", '{"One" is a word',
+     '{"a", "b"} is a set.', '["a"] is a list.', "{\n  x: 1\n}", "[[1, 2], [3, 4]] is a matrix.", "[ ] Buy milk."],
+)  # fmt: skip
+def test_text_that_begins_with_a_bracket_is_text_as_it_arrived(text):
+    for parts in ([text.encode()], [bytes([byte]) for byte in text.encode()]):
+        source = Stdin(Format.auto)
+        source.stream = Parts(*parts)
+        assert joined(source.deltas()) == text
+        assert not source.skipped
+
+
+def test_json_is_known_wherever_its_beginning_is_cut():
+    for begun in (
+        '{"content": "Hi."}',
+        ' [ {\n "content" : "Hi."}\n]',
+        '\n{\r\n\t"content":\n"Hi."\n}',
+    ):
+        for cut in range(len(begun)):
+            source = Stdin(Format.auto)
+            source.stream = Parts(begun[: cut + 1].encode(), begun[cut + 1 :].encode())
+            assert joined(source.deltas()) == "Hi.", begun[: cut + 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ('{"a": 1} is an object.\n', r"broken JSON \(1\)"),
+        ('{"content": ["Hel', r"broken JSON \(1\)"),
+        ('{"answer": "Hi."}\n{"answer": "Hi."}\n', r"a message without content \(2\)"),
+        ('{"error": {"message": "Overloaded"}}', "Overloaded"),
+    ],
+)
+def test_json_without_any_text_is_refused_with_the_reason_and_what_to_do(content, kind):
+    with pytest.raises(ConfigError, match=rf"JSON.*{kind}.*source\.format=text"):
+        stdin(content.encode())
 
 
 def test_text_that_begins_like_a_field_is_text():
