@@ -55,15 +55,13 @@ class GTTS(Synthesizer):
             ) from error
         self._gtts: Any = gtts
         self._soundfile: Any = soundfile
-        self._sample_rate: int | None = None
 
     def effective(self) -> dict[str, Any]:
-        """Versions and service; the sample rate once something was spoken."""
+        """Versions and service; each answer has its own sample rate."""
         return {
             "engine": "gtts",
             "version": f"gTTS {self._gtts.__version__}",
             "host": f"translate.google.{self.domain}",
-            "sample_rate": self._sample_rate,
             "device": "network",
             "threads": 1,
             "fallback": None,
@@ -89,7 +87,6 @@ class GTTS(Synthesizer):
             raise EngineError(
                 f"tts=gtts: the answer of {len(mp3)} bytes is not an MP3: {error}"
             ) from error
-        self._sample_rate = rate
         return AudioChunk(samples.mean(axis=1), rate)
 
     def _why(self, error: Exception) -> str:
