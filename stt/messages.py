@@ -95,7 +95,7 @@ class AudioChunk:
         Raises:
             EngineError: samples of another kind or shape, out of range by far or no numbers; no such rate.
         """
-        kind = getattr(self.samples, "dtype", None)
+        kind: Any = getattr(self.samples, "dtype", None)
         if not hasattr(kind, "kind"):  # a list, a tensor
             raise EngineError(
                 f"samples must be a NumPy array, not {type(self.samples).__name__}: "

@@ -15,10 +15,10 @@ from typing import Any
 
 from stt.device import Device
 from stt.engine import Synthesizer, Unit
-from stt.errors import EngineError, EngineUnavailable
+from stt.errors import EngineError, EngineUnavailable, install
 from stt.messages import AudioChunk
 
-_INSTALL = "pip install 'stt[gtts]' && pip install --no-deps gTTS==2.5.4"
+_ITSELF = "pip install --no-deps gTTS==2.5.4"
 
 
 @dataclass
@@ -50,8 +50,8 @@ class GTTS(Synthesizer):
             import soundfile
         except (ImportError, OSError) as error:  # OSError: soundfile without libsndfile
             raise EngineUnavailable(
-                f"tts=gtts: {error}. Run: {_INSTALL} (--no-deps because gTTS pins an old click, "
-                f"for its command line only, which would break huggingface_hub)."
+                f"tts=gtts: {error}. Run {install(self.extra)} and then: {_ITSELF} (--no-deps because gTTS "
+                f"pins an old click, for its command line only, which would break huggingface_hub)."
             ) from error
         self._gtts: Any = gtts
         self._soundfile: Any = soundfile

@@ -12,7 +12,7 @@ import pytest
 
 from stt import report, results, stored
 from stt.config import compose
-from stt.embedded import EMBEDDED, sha256
+from stt.embedded import FOLDER, sha256
 from stt.statistics import percentile
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ def test_the_measured_default_spoke_with_the_model_that_ships():
         run["choices"]["translator"]: run["effective"]["translator"]
         for run in results.runs([path.parent for path in tracked_runs()])
     }
-    assert effective["embedded"]["sha256"] == sha256(EMBEDDED / "model.safetensors")
+    assert effective["embedded"]["sha256"] == sha256(FOLDER / "model.safetensors")
 
 
 def test_the_engine_printed_in_the_readme_is_two_files_and_runs(project, stt_run):

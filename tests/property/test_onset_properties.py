@@ -55,7 +55,9 @@ def test_sound_from_the_first_sample_on_is_audible_within_half_a_millisecond() -
 
 @given(
     rates,
-    st.lists(st.tuples(st.integers(1, 900), st.floats(0, 0.03), st.floats(-0.02, 0.02)), max_size=9),
+    st.lists(
+        st.tuples(st.integers(1, 900), st.floats(0, 0.03), st.floats(-0.02, 0.02)), max_size=9
+    ),
     st.lists(st.integers(0, 700), max_size=12),
     st.randoms(use_true_random=False),
 )
