@@ -85,6 +85,7 @@ class Arm:
     pipeline: Pipeline
     expected: int | None
     corpus_sha256: str | None
+    turns: str | None = None  # stored with each record: the same in all arms that take turns
 
     def __init__(self) -> None:
         self._load: dict[str, Any] = {}
@@ -200,8 +201,8 @@ class Arm:
 
     def _record(self, utterance: Utterance, pass_: int, phase: str) -> None:
         assert self._run is not None
-        session = self._run.session
-        self._run.append(stored.record(utterance, session=session, pass_=pass_, phase=phase))
+        made = stored.record(utterance, session=self._run.session, pass_=pass_, phase=phase)
+        self._run.append(made if self.turns is None else {**made, "turns": self.turns})
 
     @property
     def exit_status(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIN_N = 20
+_T95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
+"""Student's t, one-sided 95 %, for 1 to 10 degrees of freedom; more need no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,6 @@ class Ratio:
     detectable: float
     n: int
 
-    @property
-    def floor(self) -> float:
-        """Largest relative change within the interval; of an A/A run, the noise floor."""
-        return math.expm1(max(abs(math.log(self.low)), abs(math.log(self.high))))
-
 
 def paired(
     base: Mapping[str, Sequence[float]],
@@ -59,7 +57,7 @@ def paired(
         new: likewise.
 
     Returns:
-        None with fewer than `MIN_N` sentences in common: a bootstrap of less is too narrow.
+        None with fewer than `MIN_N` sentences in common.
     """
     both = [name for name in base if name in new]
     logs = np.array([_log_mean(new[name]) - _log_mean(base[name]) for name in both])
@@ -67,7 +65,10 @@ def paired(
     n = len(logs)
     if n < MIN_N:
         return None
-    means = resamples(np.random.default_rng(seed), n, draws) @ logs / n
+    rng = np.random.default_rng(seed)
+    means = resamples(rng, n, draws) @ logs / n
+    # The draws know the spread of these n only, which is itself uncertain: Student's t for the normal.
+    means = logs.mean() + (means - logs.mean()) * np.sqrt(n / rng.chisquare(n - 1, draws))
     low, high = between(means, confidence)
     fewer = min((means <= 0).sum(), (means >= 0).sum())
     spread = float(logs.std(ddof=1)) / math.sqrt(n)
@@ -79,6 +80,28 @@ def paired(
         detectable=math.expm1((1.960 + 0.842) * spread),
         n=n,
     )
+
+
+def session_noise(sessions: Sequence[Mapping[str, Sequence[float]]]) -> float | None:
+    """How much slower than the mean of these sessions, which are of equal code, one more may be.
+
+    The session is the unit: the one-sided 95 % prediction limit, as a relative change. It knows the
+    hours in which these were measured.
+
+    Args:
+        sessions: values by sentence id, as `paired` takes them.
+
+    Returns:
+        None with fewer than two sessions, or fewer than `MIN_N` sentences that all of them finished.
+    """
+    k = len(sessions)
+    common = set.intersection(*(set(held) for held in sessions)) if k > 1 else set()
+    logs = np.array([[_log_mean(held[name]) for held in sessions] for name in common])
+    logs = logs[np.isfinite(logs).all(axis=1)] if len(logs) else logs
+    if len(logs) < MIN_N:
+        return None
+    t = _T95[min(k - 1, len(_T95)) - 1]
+    return math.expm1(t * float(logs.mean(axis=0).std(ddof=1)) * math.sqrt(1 + 1 / k))
 
 
 def sooner(
@@ -108,6 +131,15 @@ def sooner(
     return {key: ratio and replace(ratio, p=next(adjusted)) for key, ratio in ratios.items()}
 
 
+def in_turns(
+    sessions: list[list[dict[str, Any]]], new: list[dict[str, Any]]
+) -> list[list[dict[str, Any]]]:
+    """The session that took turns with `new` (`measure.against`), if one did: the machine was the same to both."""
+    turns = {stored.get("turns") for stored in new}
+    alike = [held for held in sessions if {stored.get("turns") for stored in held} == turns]
+    return [] if None in turns else alike
+
+
 def by_sentence(ids: Iterable[str], values: Iterable[float]) -> dict[str, list[float]]:
     """Values grouped by sentence, as `paired` takes them."""
     grouped: dict[str, list[float]] = defaultdict(list)
@@ -135,32 +167,76 @@ def more_work(
 ) -> list[str]:
     """Work that grew although source and translation are the same: no clock, so no flakes.
 
-    Tokens, calls (clauses), `samples` (unless the voice draws its durations) with the first chunk;
-    and underruns of the virtual player, where sentences that got worse clearly outnumber those that
-    got better (sign test, 5 %).
+    Tokens, calls (clauses), `samples` (unless the voice draws its durations) with the first chunk.
     """
-    was = {r["id"]: r for r in reversed(old) if r["status"] == Status.ok}
-    is_ = {r["id"]: r for r in reversed(new) if r["status"] == Status.ok}
-    pairs = [
-        (was[name], now)
-        for name, now in is_.items()
-        if name in was and now["translation"] == was[name]["translation"]
-    ]
+    pairs = _same_texts(old, new)
     sums = (
         [Counter(_work(a, samples)) for a, _ in pairs],
         [Counter(_work(b, samples)) for _, b in pairs],
     )
     before, after = (sum(counts, Counter()) for counts in sums)
-    grown = [
+    return [
         f"{name} {before[name]} -> {after[name]} in {len(pairs)} sentences with the same texts"
         for name in after
         if after[name] > before[name]
     ]
-    changes = [metrics(b)["underruns"] - metrics(a)["underruns"] for a, b in pairs]
-    worse, better = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
-    if worse and binomial_cdf(better, worse + better, 0.5) <= 0.05:
-        grown.append(f"speech breaks more often in {worse} sentences, less often in {better}")
-    return grown
+
+
+def more_breaks(sessions: list[list[dict[str, Any]]], new: list[dict[str, Any]]) -> str | None:
+    """Says that speech breaks more often than in each of `sessions` though the texts are the same, or None.
+
+    On the virtual player: sentences that got worse clearly outnumber those that got better (sign
+    test, 5 %). Chunks that come late do that, so that it is as noisy as latencies are.
+    """
+    said = None
+    for old in sessions:
+        pairs = _same_texts(old, new)
+        changes = [metrics(b)["underruns"] - metrics(a)["underruns"] for a, b in pairs]
+        worse, better = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
+        if not worse or binomial_cdf(better, worse + better, 0.5) > 0.05:
+            return None
+        said = said or f"speech breaks more often in {worse} sentences, less often in {better}"
+    return said
+
+
+def worse_said(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str | None:
+    """Says that translations are worse by chrF than those of `old`, or None (paired bootstrap, 5 %)."""
+    from stt.quality import chrf, paired_p
+
+    was, is_ = (_messages(records) for records in (old, new))
+    both = [message for message in is_ if message in was]
+    if not both or all(was[message] == is_[message] for message in both):
+        return None
+    references = [reference for _, reference in both]
+    before, after = ([said[message] for message in both] for said in (was, is_))
+    scores = chrf(before, references), chrf(after, references)
+    if scores[1] >= scores[0] or paired_p(after, before, references)["chrf"] >= 0.05:
+        return None
+    return f"translations are worse than the baseline's (chrF {scores[1]:.1f} instead of {scores[0]:.1f})"
+
+
+def _messages(records: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
+    """Translations by message and reference: a corpus line of two sentences is two utterances (s007, s007.2)."""
+    said: dict[tuple[str, str], str] = defaultdict(str)
+    first = min((r["pass"] for r in records), default=0)
+    for r in sorted(records, key=lambda r: r["id"]):
+        if r["pass"] == first and r["status"] == Status.ok and r["reference"]:
+            message = re.sub(r"\.\d+$", "", r["id"])
+            said[message, r["reference"]] += r["translation"]
+    return said
+
+
+def _same_texts(
+    old: list[dict[str, Any]], new: list[dict[str, Any]]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The first records of each sentence that both finished with the same translation."""
+    was = {r["id"]: r for r in reversed(old) if r["status"] == Status.ok}
+    is_ = {r["id"]: r for r in reversed(new) if r["status"] == Status.ok}
+    return [
+        (was[name], now)
+        for name, now in is_.items()
+        if name in was and now["translation"] == was[name]["translation"]
+    ]
 
 
 def _work(stored: dict[str, Any], samples: bool) -> dict[str, int]:

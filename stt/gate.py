@@ -1,7 +1,9 @@
 """python -m stt.gate RUN [--against BASE]: exit 0 pass, 1 too slow, 2 cannot judge.
 
 Judged is the last session of RUN. Alone, it is held against its own target (p95 <= 150 ms); with a
-baseline, the same sentences are compared, and so is the work that cannot depend on the clock.
+baseline, the same sentences are compared, and so is the work that cannot depend on the clock. What
+a clock says must be more than sessions of the baseline differ by, twice in a row. Speech that breaks
+more often fails like one that comes late: the listener waits in the middle instead of before.
 """
 
 from __future__ import annotations
@@ -11,24 +13,39 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from stt import jsonl
-from stt.comparison import MIN_N, Ratio, by_sentence, more_work, paired
+from stt.comparison import (
+    MIN_N,
+    Ratio,
+    by_sentence,
+    in_turns,
+    more_breaks,
+    more_work,
+    paired,
+    session_noise,
+    worse_said,
+)
 from stt.environment import reader_may_go
 from stt.errors import ResultsError
 from stt.messages import Status
 from stt.metrics import samples
-from stt.results import Run, last_session, load
+from stt.results import Run, last_session, load, sessions
 from stt.statistics import Outcome, Verdict, verdict
-from stt.stored import faults, target
+from stt.stored import faults, target, translates
 
 PASS, TOO_SLOW, CANNOT_JUDGE = 0, 1, 2
 PARTS = ("translator", "tts", "segment", "pipeline", "device", "language")
 """Of the configuration: they decide how much there is to do."""
 EFFECT = 0.05
 """A change below 5 % never fails the gate, however certain it is."""
+UNKNOWN = (
+    "how sessions of equal code differ is unknown: record the baseline in three or more, in different "
+    "hours"
+)
 
 
 @dataclass
@@ -38,6 +55,8 @@ class Judgement:
     Attributes:
         verdicts: metric -> verdict against the limit, always made.
         ratios: metric -> this run / baseline over the same sentences.
+        floors: metric -> what a session of equal code may be slower (`session_noise`); 0 for sessions
+            that were spoken in turns, None where it is unknown.
         doubts: why nothing can be concluded; any one makes the exit status 2.
         slow: what is too slow, or more work than before.
         notes: worth knowing, changes nothing.
@@ -45,6 +64,7 @@ class Judgement:
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     ratios: dict[str, Ratio] = field(default_factory=dict)
+    floors: dict[str, float | None] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -133,28 +153,52 @@ def _compare(
                 "rerun it here, or allow that with --allow-other-machine"
             )
     old = last_session(base)
+    if translates(run.header) != translates(base.header):
+        found.doubts.append("of the two, only one translates")
     texts = {stored["id"]: stored["source"] for stored in old}
+    known = [held for held in sessions(base) if held]
     now, before = (_matching(last_session(run, back), texts) for back in (1, 2))
     for name in names:
-        ratio = _ratio(old, now, name)
+        (ratio, floor), (earlier, noise) = (_ratio(known, new, name) for new in (now, before))
         if ratio is None:
             found.doubts.append(f"{name}: fewer than {MIN_N} sentences in common with the baseline")
             continue
-        found.ratios[name] = ratio
-        floor = noise_floor(base, name)
-        if not _slower(ratio, floor):
-            continue
-        reason = f"{name} is {ratio.ratio:.2f}x the baseline [{ratio.low:.2f}, {ratio.high:.2f}]"
-        earlier = _ratio(old, before, name)
-        if earlier is None:
-            found.doubts.append(f"{reason}; run it once more to confirm: sessions are compared")
-        elif not _slower(earlier, floor):
-            found.doubts.append(f"{reason}, but not in the session before: run it once more")
-        else:
-            found.slow.append(reason)
+        found.ratios[name], found.floors[name] = ratio, floor
+        if _slower(ratio, floor):
+            bounds = f"[{ratio.low:.2f}, {ratio.high:.2f}]"
+            reason = f"{name} is {ratio.ratio:.2f}x the baseline {bounds}"
+            unknown = floor is None or (earlier is not None and noise is None)
+            again = None if earlier is None else _slower(earlier, noise)
+            _conclude(found, reason, unknown, again)
     same_setup = _setup(run) == _setup(base)
+    if translates(run.header) and (worse := worse_said(old, last_session(run))):
+        (found.doubts if same_setup else found.notes).append(worse)
     drawn = any(_engines(r).get("tts", {}).get("random") for r in (run, base))
     (found.slow if same_setup else found.notes).extend(more_work(old, now, samples=not drawn))
+    broken = more_breaks(in_turns(known, now) or known, now)
+    if broken and same_setup:
+        unknown = len(known) < 2 and not in_turns(known, now)
+        again = more_breaks(in_turns(known, before) or known, before) is not None
+        _conclude(found, broken, unknown, again if before else None)
+    elif broken:
+        found.notes.append(broken)
+
+
+def _conclude(found: Judgement, reason: str, unknown: bool, again: bool | None) -> None:
+    """What a clock says of the last session counts when the session before says it, too.
+
+    Args:
+        unknown: whether the noise between sessions is.
+        again: whether the session before says it; None: there is none.
+    """
+    if unknown:
+        found.doubts.append(f"{reason}; {UNKNOWN}")
+    elif again is None:
+        found.doubts.append(f"{reason}; run it once more to confirm: sessions are compared")
+    elif not again:
+        found.doubts.append(f"{reason}, but not in the session before: run it once more")
+    else:
+        found.slow.append(reason)
 
 
 def _setup(run: Run) -> dict[str, Any]:
@@ -167,26 +211,19 @@ def _engines(run: Run) -> dict[str, Any]:
     return session.get("effective") or run.header.get("effective") or {}
 
 
-def noise_floor(run: Run, metric: str) -> float:
-    """Relative change between equal measurements: the last two sessions, or the first two passes.
-
-    0 when nothing was repeated.
-    """
-    last, before = last_session(run), last_session(run, 2)
-    if not before:
-        first, *others = sorted({stored["pass"] for stored in last}) or [0]
-        before = [r for r in last if r["pass"] == first]
-        last = [r for r in last if others and r["pass"] == others[0]]
-    ratio = _ratio(before, last, metric)
-    return ratio.floor if ratio else 0.0
+def _slower(ratio: Ratio, floor: float | None) -> bool:
+    return ratio.low > 1 and ratio.ratio - 1 > max(EFFECT, floor or 0)
 
 
-def _slower(ratio: Ratio, floor: float) -> bool:
-    return ratio.low > 1 and ratio.ratio - 1 > max(EFFECT, floor)
-
-
-def _ratio(old: list[dict[str, Any]], new: list[dict[str, Any]], metric: str) -> Ratio | None:
-    return paired(by_sentence(*samples(old, metric)), by_sentence(*samples(new, metric)))
+def _ratio(
+    known: list[list[dict[str, Any]]], new: list[dict[str, Any]], metric: str
+) -> tuple[Ratio | None, float | None]:
+    """A session over the baseline's, and its noise floor (see `Judgement.floors`)."""
+    partner = in_turns(known, new)
+    old = [by_sentence(*samples(held, metric)) for held in partner or known]
+    every = by_sentence(*samples(chain(*(partner or known)), metric))
+    ratio = paired(every, by_sentence(*samples(new, metric)))
+    return ratio, 0.0 if partner else session_noise(old)
 
 
 def _matching(records: list[dict[str, Any]], texts: dict[str, str]) -> list[dict[str, Any]]:
@@ -221,8 +258,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     asked = parser.parse_args(argv)
     try:
-        base = None if asked.against is None else _one(asked.against)
-        found = judge(_one(asked.run), base, allow_other_machine=asked.allow_other_machine)
+        run, base = _one(asked.run), None if asked.against is None else _one(asked.against)
+        if base is not None and base.path.resolve() == run.path.resolve():
+            raise ResultsError(
+                f"{asked.run} would be compared with itself: measured again, a run adds a session to its folder. "
+                "Copy the folder, measure again, and compare with the copy."
+            )
+        found = judge(run, base, allow_other_machine=asked.allow_other_machine)
     except ResultsError as error:
         found = Judgement(doubts=[str(error)])
     try:
@@ -244,7 +286,10 @@ def _print(found: Judgement, run: Path, as_json: bool) -> None:
         print(f"{name} {absolute}")
     for name, ratio in found.ratios.items():
         bounds = f"[{ratio.low:.3f}, {ratio.high:.3f}]"
-        print(f"{name} {ratio.ratio:.3f}x the baseline {bounds} over {ratio.n} sentences")
+        floor = found.floors[name]
+        noise = UNKNOWN if floor is None else f"a session of equal code may be {1 + floor:.3f}x"
+        noise = "spoken in turns with it" if floor == 0 else noise
+        print(f"{name} {ratio.ratio:.3f}x the baseline {bounds} over {ratio.n} sentences; {noise}")
     for note in found.notes:
         print(f"note: {note}")
     print(found.verdict)

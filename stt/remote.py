@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import multiprocessing
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,8 +26,11 @@ FAREWELL_S = 30.0
 class RemoteArm:
     """Does what `stt.arm.Arm` does, elsewhere. Its engines rest while another arm speaks: turns are whole messages."""
 
-    def __init__(self, cfg: Any, chosen: dict[str, str], folder: Path) -> None:
+    def __init__(self, cfg: Any, chosen: dict[str, str], folder: Path, turns: str) -> None:
         """Start the process and build every part in it.
+
+        Args:
+            turns: the same for all arms that take turns.
 
         Raises:
             ConfigError, UnsupportedDevice: as `Arm.prepare`; or the source does not wait for its turn.
@@ -33,7 +38,7 @@ class RemoteArm:
         self.folder = folder
         context = multiprocessing.get_context("spawn")
         self._calls, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, cfg, chosen, folder))
+        self._process = context.Process(target=_serve, args=(theirs, cfg, chosen, folder, turns))
         # What is ignored here is ignored there from the first moment on: this process says when to stop.
         before = {n: signal.signal(n, signal.SIG_IGN) for n in _STOPPING}
         try:
@@ -97,10 +102,43 @@ class RemoteArm:
         return answer
 
 
-def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) -> None:
+def other(
+    name: str, mine: dict[str, str], folder: Path, cfg: Any
+) -> tuple[Any, dict[str, str], Path]:
+    """Another experiment under the conditions of this run: its configuration, choices and folder.
+
+    It keeps its engines and whether they overlap, and of device and pipeline what it sets itself, which is said.
+    """
+    from omegaconf import OmegaConf
+
+    from stt.config import compose
+
+    (made, chosen), (usual, _) = compose([f"+experiment={name}"]), compose([])
+    plain = copy.deepcopy(cfg)
+    OmegaConf.resolve(plain)
+    for part in ("source", "segment", "sink", "language", "measure", "target", "resume"):
+        made[part] = plain[part]
+    made.measure.against = []
+    if made.sink.get("path"):
+        made.sink.path = None  # its own folder, or the audio of both would lie in one
+    own = []
+    for part, keys in (("device", ("name", "threads")), ("pipeline", ("in_flight", "timeout_s"))):
+        for key in keys:
+            if made[part][key] == usual[part][key]:
+                made[part][key] = plain[part][key]
+            elif made[part][key] != plain[part][key]:
+                own.append(f"{part}.{key}={made[part][key]}")
+    same = ("source", "segment", "sink", *(["device"] * (made.device.name == cfg.device.name)))
+    chosen |= {group: mine[group] for group in same}
+    if own:
+        print(f"stt: {name} is measured with its own {', '.join(own)}", file=sys.stderr)
+    return made, chosen, folder.parent / environment.folder_name(made, chosen)
+
+
+def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path, turns: str) -> None:
     environment.settle()
     arm: Arm | None = None
-    turns: Generator[Any] | None = None
+    messages: Generator[Any] | None = None
     written = True
     try:
         while (asked := calls.recv()) is not None:
@@ -109,15 +147,20 @@ def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) ->
             try:
                 if call == "prepare":
                     prepared = Arm.prepare(cfg, chosen, folder)
+                    prepared.turns = turns
+                    goes_on = "goes on while another arm speaks, so measure.against would time both at once"
                     if not prepared.source.closed_loop:
                         raise ConfigError(
-                            f"source={chosen['source']} goes on while another arm speaks, so measure.against "
-                            "would time both at once. Compare with source=corpus_closed."
+                            f"source={chosen['source']} {goes_on}. Compare with source=corpus_closed."
                         )
-                    arm, turns, answer = prepared, prepared.messages(), prepared.expected
+                    if cfg.sink._target_ == "stt.speaker.Speaker":
+                        raise ConfigError(
+                            f"sink={chosen['sink']} {goes_on}. Compare with sink=wav."
+                        )
+                    arm, messages, answer = prepared, prepared.messages(), prepared.expected
                 elif call == "speak":
-                    assert turns is not None
-                    answer = next(turns, turns) is not turns
+                    assert messages is not None
+                    answer = next(messages, messages) is not messages
                 else:
                     answer = getattr(arm, call)(*given)
             except SttError as error:
@@ -126,8 +169,8 @@ def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path) ->
     except EOFError:
         pass  # the asking process is gone
     finally:
-        if turns is not None and arm is not None:
-            turns.close()
+        if messages is not None and arm is not None:
+            messages.close()
             try:
                 arm.finish()
             except SttError as error:

@@ -162,6 +162,13 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
     if baseline is None:
         return cells.table(head[:-2], lines) + "\n" + note
     note += f"; sooner: geometric mean of paired ratios to {baseline}, 95 % bootstrap interval"
+    if (
+        rows["turns"].notna().any()
+        and rows.groupby("run")["turns"].unique().map(tuple).nunique() > 1
+    ):
+        note += (
+            "; not all took turns: where the machine was slower to one, the ratios hold that, too"
+        )
     if any("~" in cell for line in lines for cell in line):
         note += f"; ~: p >= 0.05, Holm's correction for {len(ratios)} comparisons"
     return cells.table(head, lines) + "\n" + note

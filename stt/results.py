@@ -177,13 +177,21 @@ def runs(paths: Path | str | Iterable[Path | str]) -> list[dict[str, Any]]:
     return [{**stored.header(path), "path": str(path)} for path in _found(paths)]
 
 
+def sessions(run: Run) -> list[list[dict[str, Any]]]:
+    """Measured records by session, newest first: the last session, and the valid ones before it."""
+    entries = run.header.get("sessions", [])
+    known = [s for s in entries[:-1] if (s.get("valid") or {}).get("ok")] + entries[-1:]
+    found: dict[int, list[dict[str, Any]]] = {s["session"]: [] for s in reversed(known)}
+    for r in run.records:
+        if r["phase"] == "measure" and r["session"] in found:
+            found[r["session"]].append(r)
+    return list(found.values())
+
+
 def last_session(run: Run, back: int = 1) -> list[dict[str, Any]]:
     """Measured records of the last session (`back=2`: the last valid one before); empty if none."""
-    sessions = run.header.get("sessions", [])
-    known = [s for s in sessions[:-1] if (s.get("valid") or {}).get("ok")] + sessions[-1:]
-    if len(known) < back:
-        return []
-    return _measured(run.records, known[-back]["session"])
+    found = sessions(run)
+    return found[back - 1] if len(found) >= back else []
 
 
 def read(paths: Path | str | Iterable[Path | str]) -> pd.DataFrame:

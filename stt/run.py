@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -179,11 +180,12 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
     arms: list[Any] = []
     with ExitStack() as finishing:  # every arm, whatever becomes of the others
         if cfg.measure.against:
-            from stt.remote import RemoteArm
+            from stt.remote import RemoteArm, other
 
-            others = (_other(name, chosen, folder, cfg) for name in cfg.measure.against)
+            turns = uuid.uuid4().hex[:12]
+            others = (other(name, chosen, folder, cfg) for name in cfg.measure.against)
             for asked in ((cfg, chosen, folder), *others):
-                arms.append(RemoteArm(*asked))
+                arms.append(RemoteArm(*asked, turns))
                 finishing.callback(arms[-1].finish)
         else:
             arms.append(Arm.prepare(cfg, chosen, folder))
@@ -199,26 +201,6 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
             _measure(arms[0])
     written = _print([arm.folder for arm in arms], cfg.target)
     return max(int(arm.exit_status) for arm in arms) or int(not written)
-
-
-def _other(
-    name: str, mine: dict[str, str], folder: Path, cfg: Any
-) -> tuple[Any, dict[str, str], Path]:
-    """Another experiment that speaks the same sentences as often: its configuration, choices and folder."""
-    from omegaconf import OmegaConf
-
-    from stt.config import compose
-
-    other, chosen = compose([f"+experiment={name}"])
-    other.source = OmegaConf.to_container(cfg.source, resolve=True)
-    other.segment = OmegaConf.to_container(cfg.segment, resolve=True)
-    other.language = cfg.language.copy()
-    for group in ("source", "segment"):
-        chosen[group] = mine[group]
-    other.resume = cfg.resume
-    other.measure = cfg.measure.copy()
-    other.measure.against = []
-    return other, chosen, folder.parent / environment.folder_name(other, chosen)
 
 
 def _measure(arm: Any) -> None:

@@ -24,6 +24,7 @@ _FIELDS = (
     ("phase", str), ("session", int), ("pass", int), ("id", str), ("status", str), ("source", str),
     ("translation", str), ("chunks", list), ("marks_ns", dict), ("sample_rate", int),
     ("source_tokens", int), ("target_tokens", int), ("clauses", int), ("reference", str | type(None)),
+    ("turns", str | type(None)),
 )  # fmt: skip
 
 
@@ -100,6 +101,13 @@ def target(held: dict[str, Any], folder: Path | str) -> dict[str, Any]:
             "and limit_ms). Restore it, or leave this folder out."
         )
     return {"metrics": metrics, "percentile": q, "limit_ms": limit_ms}
+
+
+def translates(held: dict[str, Any]) -> bool:
+    """Is the output of a run with this `run.json` a translation? Older ones say so only of random weights."""
+    effective = (held.get("effective") or {}).get("translator") or {}
+    made_up = str(effective.get("weights")).startswith("random")
+    return bool(effective.get("translates", not made_up))
 
 
 def records(folder: Path, start: int = 0) -> tuple[list[dict[str, Any]], int]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from stt.metrics import METRICS, metrics
-from stt.stored import faults
+from stt.stored import faults, translates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +28,13 @@ COLUMNS = (
         "valid",
         "faults",
         "translates",
+        "turns",
     ),
     *METRICS,
 )
 """`source` is the text, `source_name` the choice in the configuration, `sessions` the number of the run's last
 session, measured or not; `faults` why the session cannot be trusted, or ""; `translates` is False for output
-that is not judged; a metric may be NaN."""
+that is not judged; `turns` is the same in runs that took turns; a metric may be NaN."""
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -63,7 +64,7 @@ def _rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
         "path": str(run.path),
         "key": run.header.get("key"),
         "source_name": choices.get("source"),
-        "translates": _translates((run.header.get("effective") or {}).get("translator") or {}),
+        "translates": translates(run.header),
         **{
             group: choices.get(group)
             for group in ("translator", "tts", "device", "segment", "pipeline")
@@ -90,12 +91,6 @@ def _rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
             "faults": doubted[stored["session"]],
             **metrics(stored),
         }
-
-
-def _translates(effective: dict[str, Any]) -> bool:
-    """Is its output a translation? Runs made before this was recorded say so only of random weights."""
-    made_up = str(effective.get("weights")).startswith("random")
-    return bool(effective.get("translates", not made_up))
 
 
 def machine(environment: dict[str, Any]) -> str:

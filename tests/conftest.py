@@ -39,6 +39,17 @@ def stt_run() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.fixture(scope="session")
+def published() -> list[Path]:
+    """Run folders that came with the checkout; a user's own are not among them."""
+    command = ["git", "-C", str(ROOT), "ls-files", "results/runs/*/run.json"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("not a git checkout: which runs are published is unknown")
+    return [(ROOT / name).parent for name in listed.splitlines()]
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A checkout to add files to."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from stt import report, results, stored
+from stt import report, results
 from stt.config import compose
 from stt.embedded import FOLDER, sha256
-from stt.statistics import percentile
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,36 +45,39 @@ def test_links_lead_somewhere():
     assert [link for link in local if not (ROOT / link).exists()] == []
 
 
-def tracked_runs():
-    """Run folders that came with the checkout; a user's own are not among them."""
-    command = ["git", "-C", str(ROOT), "ls-files", f"results/runs/*/{stored.RECORDS}"]
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        pytest.skip("not a git checkout: which runs are published is unknown")
-    return [ROOT / name for name in listed.splitlines()]
+ROWS = (
+    ("embedded", "overlapped"),
+    ("embedded_hf_bf16", "sequential"),
+    ("embedded_hf_fp32_beam3", "sequential"),
+)
+"""Translator and pipeline of the README's rows; the last is what the others are compared with."""
 
 
-def test_the_measured_table_is_computed_again_from_the_stored_runs():
-    frame = report.measured(results.read(tracked_runs()))
-    known = {
-        f"{percentile(values, 50):.1f} / {percentile(values, 95):.1f}"
-        for _, rows in frame.groupby("path")
-        for values in (results.latencies(rows, name) for name in report.MAIN)
-    }
-    head, _, *table = README.partition("\n| ")[2].partition("\n\n")[0].splitlines()
+def test_the_measured_table_is_computed_again_from_the_stored_runs(published):
+    frame = results.read(published)
+    [usual] = frame.loc[frame["translator"] == ROWS[-1][0], "run"].unique()
+    said = [
+        [cell.strip() for cell in line.strip("| ").split("|")]
+        for line in report.comparison(frame, usual).splitlines()
+        if line.startswith("|")
+    ]
+    computed = {(row[0], row[2]): row[3:7] for row in said}
+    sooner = {(row[0], row[2]): row[-2:] for row in said}[ROWS[0]]
+
+    text = README.partition("\n| ")[2]
+    head, _, *table = text.partition("\n\n")[0].splitlines()
     assert "first audible sample" in head
-    assert len(table) >= 2
-    for line in table:
-        shown = re.findall(r"\d+\.\d / \d+\.\d", line)
-        assert len(shown) >= 3, line
-        assert set(shown[:3]) <= known, line
+    shown = [[cell.strip(" *") for cell in line.strip("| ").split("|")][1:] for line in table]
+    assert shown == [computed[row] for row in ROWS]
+    for ratio, words in zip(sooner, ("audible {} times sooner", "total {} times"), strict=True):
+        times, _, interval = ratio.partition("x ")
+        assert f"{words.format(times)} {interval}" in text, ratio
 
 
-def test_the_measured_default_spoke_with_the_model_that_ships():
+def test_the_measured_default_spoke_with_the_model_that_ships(published):
     effective = {
         run["choices"]["translator"]: run["effective"]["translator"]
-        for run in results.runs([path.parent for path in tracked_runs()])
+        for run in results.runs(published)
     }
     assert effective["embedded"]["sha256"] == sha256(FOLDER / "model.safetensors")
 
@@ -87,8 +88,6 @@ def test_the_engine_printed_in_the_readme_is_two_files_and_runs(project, stt_run
     [module] = set(re.findall(r"\b[\w/]+\.py\b", ADD))
     [choice] = set(re.findall(r"\b[\w/]+\.yaml\b", ADD))
     [command] = re.findall(r"`python -m stt\.run ([^`]*)`", ADD)
-    before = {path.relative_to(project) for path in project.rglob("*") if path.is_file()}
-    assert not {Path(module), Path(choice)} & before
     for name, content in ((module, python), (choice, yaml)):
         (project / name).write_text(content, encoding="utf-8")
 

@@ -72,6 +72,9 @@ def test_two_configurations_are_warmed_up_alike_measured_interleaved_and_compare
     warm = frame[frame["phase"] != "measure"].groupby("run").size()
     assert len(warm) == 2
     assert warm.nunique() == 1
+    records = [run.records for run in results.load(tmp_path)]
+    [turns] = {record["turns"] for held in records for record in held}  # the same in both
+    assert turns
     assert 10 <= warm.iloc[0] <= 30  # no block of the first arm's alone was enough
     assert "audible sooner" in out
 

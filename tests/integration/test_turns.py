@@ -14,6 +14,7 @@ from stt import jsonl, results, run, stored
 from stt.arm import Arm
 from stt.config import compose
 from stt.errors import ResultsError
+from stt.remote import other
 from stt.run import _take_turns
 from stt.sinks import Sink
 
@@ -40,6 +41,39 @@ def test_a_source_that_does_not_wait_cannot_take_turns(stt_run, tmp_path, source
     assert done.returncode == 2
     assert f"source={source} goes on while another arm speaks" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_sound_card_plays_on_while_another_arm_is_timed(stt_run, tmp_path):
+    done = stt_run(*QUICK, "sink=speaker", "measure.against=[baseline]", f"hydra.run.dir={tmp_path / 'r'}")  # fmt: skip
+    assert done.returncode == 2
+    assert "sink=speaker goes on while another arm speaks" in done.stderr
+
+
+CONDITIONS = ["device.threads=1", "pipeline.timeout_s=7", "target.limit_ms=99", "sink=wav", "measure.limit=3"]  # fmt: skip
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_another_arm_is_measured_under_the_same_conditions(tmp_path, device):
+    cfg, chosen = compose(["translator=echo", f"device={device}", "sink.path=/elsewhere", *CONDITIONS])  # fmt: skip
+    made, picked, _ = other("baseline", chosen, tmp_path / "r", cfg)
+    for part in ("source", "segment", "language", "target", "device"):
+        assert made[part] == cfg[part], part
+    assert (made.pipeline.timeout_s, made.pipeline.overlap) == (7, False)
+    assert (picked["device"], picked["sink"]) == (device, "wav")
+    assert picked["translator"] == "embedded_fp32_beam3"  # what the experiment is about
+    assert made.sink.path is None  # not among the files of the first
+
+
+def test_what_an_experiment_sets_itself_stays_and_is_said(tmp_path, monkeypatch, capsys, project):
+    (project / "conf" / "experiment" / "own.yaml").write_text(
+        "# @package _global_\ndevice:\n  threads: 3\npipeline:\n  timeout_s: 9\n"
+    )
+    monkeypatch.setattr("stt.config.config_dir", lambda: project / "conf")
+    cfg, chosen = compose(CONDITIONS)
+    made, _, _ = other("own", chosen, tmp_path / "r", cfg)
+    assert (made.device.threads, made.pipeline.timeout_s, made.target.limit_ms) == (3, 9, 99)
+    said = "stt: own is measured with its own device.threads=3, pipeline.timeout_s=9\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(

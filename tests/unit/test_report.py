@@ -192,6 +192,16 @@ def test_a_comparison_gives_the_ratio_of_paired_sentences_with_its_interval():
     assert "95 % bootstrap interval" in text.splitlines()[-1]
 
 
+def test_a_comparison_says_when_runs_that_took_turns_are_compared_with_another_session(tmp_path):
+    frame = results.read([RUNS / "synthetic-fast", RUNS / "synthetic-slow"])
+    assert "took turns" not in report.comparison(frame, "synthetic-slow")  # nothing is known
+    frame["turns"] = "first"
+    assert "took turns" not in report.comparison(frame, "synthetic-slow")
+    frame.loc[frame["run"] == "synthetic-slow", "turns"] = None  # measured again, alone
+    last = report.comparison(frame, "synthetic-slow").splitlines()[-1]
+    assert "not all took turns" in last
+
+
 def test_of_many_equal_runs_none_is_called_different(tmp_path):
     """By chance an interval or two of so many leaves 1 out; Holm's correction knows how many there are."""
     base = write(tmp_path / "base", header("base"), seed=26)  # unusual among the equal ones
