@@ -97,7 +97,7 @@ def test_a_mistake_is_named_with_its_place_before_anything_is_measured(project, 
     [
         ("translator", ("Clause(text)", "text"), "it must yield Clause(text)"),
         ("tts", ("AudioChunk(0.3 * np.sin(np.arange(24000, dtype=np.float32)), 24000)", "np.zeros(9)"), "not ndarray"),
-        ("tts", ("0.3", "0"), "says only silence"),
+        ("tts", ("0.3", "0"), "made only silence"),
         ("tts", ("np.sin", "np.sinus"), "stt/tts/mine.py, line 18"),
     ],
 )  # fmt: skip

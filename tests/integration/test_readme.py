@@ -12,6 +12,7 @@ import pytest
 from stt import report, results
 from stt.config import compose
 from stt.embedded import FOLDER, sha256
+from stt.errors import install
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,6 +37,10 @@ def commands():
 def test_a_command_names_what_exists(overrides):
     cfg, _ = compose(list(overrides))
     assert cfg.translator._target_.startswith("stt.")
+
+
+def test_errors_name_extras_as_the_readme_installs_them():
+    assert install("speaker").partition(": ")[2] in README
 
 
 def test_links_lead_somewhere():

@@ -156,5 +156,5 @@ def test_the_package_stays_small():
 
 
 def test_a_missing_checkpoint_says_how_to_get_it_back(tmp_path):
-    with pytest.raises(EngineUnavailable, match="reinstall"):
+    with pytest.raises(EngineUnavailable, match="reinstall that from your checkout or wheel"):
         embedded.sha256(tmp_path / "model.safetensors")
