@@ -16,7 +16,6 @@ from stt import environment, results, stored
 from stt.config import build, check_values
 from stt.device import device_of_voice, require
 from stt.messages import Delta, Status, Utterance
-from stt.metrics import imbalance
 from stt.pipeline import Pipeline
 from stt.player import playback
 from stt.reading import sentences
@@ -243,8 +242,7 @@ class Arm:
         if steady(totals, [float(len(record["source"].split())) for record in ok]) is False:
             self._load["steady"] = False
             reasons.append("latency drifted during the run")
-        if faults := [found for record in ok if (found := imbalance(record))]:
-            reasons.append(f"times of {len(faults)} utterances do not add up: {faults[0][0]}")
+        reasons += stored.unbalanced(session)
         effective = self.pipeline.effective()
         engines = {"translator": self.pipeline.translator, "tts": self.pipeline.synthesizer}
         for group, engine in engines.items():

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def ms(value: float | None) -> str:
-    """Milliseconds; None: too few values for this percentile; infinite: a failure."""
+    """Milliseconds; None: too few values for this percentile; infinite: a failure, or what was never audible."""
     if value is None:
         return "n too small"
     if not math.isfinite(value):
-        return "failed"
+        return "never"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 

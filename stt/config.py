@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from stt.engine import Synthesizer, Translator, Unit
-from stt.errors import ConfigError, SttError, reason
+from stt.errors import ConfigError, SttError, first_line, reason, refusals, refused
 
 GROUPS = ("translator", "tts", "device", "segment", "source", "sink", "pipeline", "experiment")
 CONTRACTS: dict[str, type] = {"translator": Translator, "tts": Synthesizer}
@@ -127,34 +127,6 @@ def compose(overrides: list[str]) -> tuple[Any, dict[str, str]]:
     return without_hydra(cfg), choices(cfg)
 
 
-def refusals() -> tuple[type[Exception], ...]:
-    """What a bad override or a YAML file that cannot be read raises."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    return HydraException, OmegaConfBaseException, YAMLError
-
-
-def refused(error: Exception) -> ConfigError:
-    """What Hydra, OmegaConf or YAML says over many lines, in one, with what to do."""
-    text, mark = str(error), getattr(error, "problem_mark", None)
-    if mark is not None:
-        problem = getattr(error, "problem", "")
-        return ConfigError(f"{mark.name}, line {mark.line + 1}: this is no YAML: {problem}.")
-    causes = [error, *([error.__cause__] if error.__cause__ else [])]
-    said = ": ".join(dict.fromkeys(str(each).partition("\n")[0].rstrip(".") for each in causes))
-    hints = {
-        "your default list use": f"Write {text.rpartition(' use ')[2]}",
-        "To sweep over it": "To sweep over these values add -m; for a list write key=[a,b], for a text key='\"a,b\"'",
-        "missing EQUAL": "It needs a value: name=value",
-    }
-    hint = next((hint for sign, hint in hints.items() if sign in text), None)
-    return ConfigError(
-        f"{said}. {hint or '`python -m stt.run --cfg job` shows every key and its value'}."
-    )
-
-
 def without_hydra(cfg: Any) -> Any:
     """`cfg` without the node Hydra keeps for itself."""
     from omegaconf import OmegaConf, open_dict
@@ -171,12 +143,18 @@ def choices(cfg: Any) -> dict[str, str]:
 
 
 def check_choices(overrides: list[str]) -> None:
-    """Refuse an option that does not exist before Hydra does, with the nearest names.
+    """Refuse an option that does not exist before Hydra does, with the nearest names, and a folder that Hydra would ignore.
 
     Raises:
         ConfigError: for example for `translator=embeded`.
     """
+    sweep = {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(overrides)
+    folder, ignored = ("sweep", "run") if sweep else ("run", "sweep")
     for override in overrides:
+        if override in ("hydra.run.dir=", "hydra.sweep.dir="):  # not the current folder
+            raise ConfigError(f"{override} names no folder. Name one, or leave it out.")
+        if override.startswith(f"hydra.{ignored}.dir="):
+            raise ConfigError(f"{override} has no effect here. Write hydra.{folder}.dir= instead.")
         name, _, value = override.lstrip("+~").partition("=")
         if name not in GROUPS or not value or any(c in value for c in "(${[*"):
             continue
@@ -220,10 +198,11 @@ def build(node: Any, choice: str) -> Any:
     except SttError:
         raise
     except OmegaConfBaseException as error:
-        known = ", ".join(cls.__dataclass_fields__)
+        known = ", ".join(each.name for each in fields(cls)) or "no keys"
         where = error.full_key or "a value"
-        said = str(error.msg or error).partition("\n")[0]
-        raise ConfigError(f"{choice}: {where}: {said} ({cls.__name__} has: {known}).") from error
+        raise ConfigError(
+            f"{choice}: {where}: {first_line(error)} ({cls.__name__} has: {known})."
+        ) from error
     except Exception as error:
         raise ConfigError(f"{choice}: {reason(error)}.") from error
     if contract is Synthesizer and not isinstance(getattr(built, "unit", None), Unit):
@@ -257,15 +236,24 @@ def check_values(cfg: Any) -> None:
     """Refuse what the types allow and nothing can be measured with.
 
     Raises:
-        ConfigError: with the values that would do.
+        ConfigError: with the keys or values that would do.
     """
-    from stt.metrics import METRICS
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
+    from stt.metrics import TIMES
+
+    try:  # `+measure.limt=2`: Hydra adds what is asked for with a plus, whatever the schema
+        OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.to_container(cfg))
+    except OmegaConfBaseException as error:
+        raise refused(error) from error
     target, counts = cfg.target, {"passes": cfg.measure.passes, "limit": cfg.measure.limit}
-    if not target.metrics or not set(target.metrics) <= set(METRICS):
+    if not target.metrics or not set(target.metrics) <= set(TIMES):
         raise ConfigError(
-            f"target.metrics={list(target.metrics)}: choose from {', '.join(METRICS)}."
+            f"target.metrics={list(target.metrics)}: choose from these times: {', '.join(TIMES)}."
         )
+    if len(set(cfg.measure.against)) < len(cfg.measure.against):
+        raise ConfigError(f"measure.against={cfg.measure.against}: name each experiment once.")
     if not 0 < target.percentile < 100 or not target.limit_ms > 0:
         raise ConfigError(
             f"target.percentile={target.percentile}, target.limit_ms={target.limit_ms}: "

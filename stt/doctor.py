@@ -109,7 +109,7 @@ def _fitting(choice: str, overrides: Sequence[str]) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; 0 when the default translator and voice run, 1 when not, 2 for a bad request."""
+    """Command line; 0 when the default translator and voice run, 1 when not, 2 for a bad request, 130 when stopped."""
     parser = argparse.ArgumentParser("python -m stt.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("overrides", nargs="*", help="group=name to try only that; others apply to all")  # fmt: skip
     parser.add_argument("--examine", help=argparse.SUPPRESS)
@@ -127,13 +127,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     tried = named or [f"{group}={name}" for group in TRIED for name in options(group)]
     width = max(map(len, tried))
-    with reader_may_go(), ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
-        answers = pool.map(lambda choice: ask(choice, _fitting(choice, others)), tried)
-        runs = {}
-        for choice, (well, said) in zip(tried, answers, strict=True):
-            runs[choice] = well
-            head = f"{'ok' if well else '--'}  {choice:<{width}}  "
-            print(textwrap.fill(said, 110, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False), flush=True)  # fmt: skip
+    pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2))
+    answers = pool.map(lambda choice: ask(choice, _fitting(choice, others)), tried)
+    runs = {}
+    try:
+        with reader_may_go():
+            for choice, (well, said) in zip(tried, answers, strict=True):
+                runs[choice] = well
+                head = f"{'ok' if well else '--'}  {choice:<{width}}  "
+                print(textwrap.fill(said, 110, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False), flush=True)  # fmt: skip
+    except KeyboardInterrupt:
+        print("stt.doctor: stopped", file=sys.stderr)
+        return 130
+    finally:
+        pool.shutdown(cancel_futures=True)  # where nobody reads on, the rest is not tried
     needed = named or [f"{group}={defaults[group]}" for group in NEEDED]
     return 0 if all(runs.get(choice) for choice in needed) else 1
 

@@ -25,6 +25,14 @@ THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME",
     "TOKENIZERS_PARALLELISM", "GOMP_SPINCOUNT",
 )  # fmt: skip
+_SETTLED = {
+    # NumPy's BLAS: the voice multiplies small matrices, where a second thread costs more than it brings.
+    # Not MKL_NUM_THREADS: that would hold CTranslate2's matrix products to one thread, too.
+    "OPENBLAS_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "GOMP_SPINCOUNT": "10000",  # a pool that waits must not burn a core
+}
+"""Thread variables as this program sets them, where the user's environment does not."""
 
 
 def settle() -> None:
@@ -32,11 +40,8 @@ def settle() -> None:
 
     Call it before the libraries that own the pools are imported.
     """
-    # NumPy's BLAS: the voice multiplies small matrices, where a second thread costs more than it brings.
-    # Not MKL_NUM_THREADS: that would hold CTranslate2's matrix products to one thread, too.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # a pool that waits must not burn a core
+    for name, value in _SETTLED.items():
+        os.environ.setdefault(name, value)
     # Token callbacks and the voice share the interpreter: at the default of 5 ms one waits for the other.
     sys.setswitchinterval(0.0001)
     for stream in (sys.stdout, sys.stderr):
@@ -62,9 +67,11 @@ def drop_output() -> None:
 
 def leave(status: int) -> None:
     """End the process, also while an engine hangs on a thread that the interpreter would wait for."""
+    with reader_may_go():  # what is left to say
+        pass
     if threading.active_count() > 1:  # executors are joined at exit, daemons or not
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            stream.flush()
+        if sys.stderr:
+            sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
 
@@ -149,16 +156,16 @@ def commit() -> dict[str, Any]:
 
 
 def fingerprint() -> str:
-    """Hash of what must be equal for two latencies to be comparable: machine and library versions."""
+    """Hash of what must be equal for two latencies to be comparable: machine, library versions, thread variables."""
     card = gpu()
-    return _hash(
-        [cpu(), card and [card["name"], card["driver_version"]], platform.system(), versions()]
-    )
+    facts = [cpu(), card and [card["name"], card["driver_version"]], platform.system(), versions()]
+    # Only what a user set: hashes of earlier runs stay true.
+    asked = {n: v for n, v in _thread_variables().items() if v != _SETTLED.get(n)}
+    return _hash([*facts, asked] if asked else facts)
 
 
 def describe() -> dict[str, Any]:
     """Everything recorded about the machine, the libraries and the code."""
-    limits = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
     return {
         "fingerprint": fingerprint(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -167,10 +174,14 @@ def describe() -> dict[str, Any]:
         "memory_bytes": _memory_bytes(),
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "versions": versions(),
-        "thread_variables": limits,
+        "thread_variables": _thread_variables(),
         "switch_interval_s": sys.getswitchinterval(),
         **commit(),
     }
+
+
+def _thread_variables() -> dict[str, str]:
+    return {name: os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)}
 
 
 def _memory_bytes() -> int | None:

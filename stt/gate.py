@@ -42,10 +42,7 @@ PARTS = ("translator", "tts", "segment", "pipeline", "device", "language")
 """Of the configuration: they decide how much there is to do."""
 EFFECT = 0.05
 """A change below 5 % never fails the gate, however certain it is."""
-UNKNOWN = (
-    "how sessions of equal code differ is unknown: record the baseline in three or more, in different "
-    "hours"
-)
+UNKNOWN = "the noise between sessions is unknown: record the baseline three times, hours apart"
 
 
 @dataclass
@@ -146,11 +143,11 @@ def _compare(
     machines = [r.header.get("environment", {}).get("fingerprint") for r in (run, base)]
     if machines[0] != machines[1] or not machines[0]:
         if allow_other_machine:
-            found.notes.append("compared although machines or library versions differ")
+            found.notes.append("machines, library versions or thread variables differ")
         else:
             found.doubts.append(
-                "the baseline was measured on another machine or with other library versions: "
-                "rerun it here, or allow that with --allow-other-machine"
+                "the baseline was measured on another machine, or with other library versions or thread "
+                "variables (such as OMP_NUM_THREADS): rerun it here, or allow that with --allow-other-machine"
             )
     old = last_session(base)
     if translates(run.header) != translates(base.header):
@@ -286,9 +283,11 @@ def _print(found: Judgement, run: Path, as_json: bool) -> None:
         print(f"{name} {absolute}")
     for name, ratio in found.ratios.items():
         bounds = f"[{ratio.low:.3f}, {ratio.high:.3f}]"
-        floor = found.floors[name]
-        noise = UNKNOWN if floor is None else f"a session of equal code may be {1 + floor:.3f}x"
-        noise = "spoken in turns with it" if floor == 0 else noise
+        noise = "spoken in turns with it"
+        if floor := found.floors[name]:
+            noise = f"a session of equal code may be {1 + floor:.3f}x"
+        elif floor is None:
+            noise = UNKNOWN
         print(f"{name} {ratio.ratio:.3f}x the baseline {bounds} over {ratio.n} sentences; {noise}")
     for note in found.notes:
         print(f"note: {note}")

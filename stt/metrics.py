@@ -27,6 +27,8 @@ METRICS: dict[str, str] = {
     "lag_ms": "last sample played later than had speech begun when the text arrived [ms]",
 }
 """Name -> definition [unit], in the order of tables and columns."""
+TIMES = tuple(name for name in METRICS if name.endswith("_ms"))
+"""Those that `target.limit_ms` can limit."""
 
 _SPANS = {
     "ttfa_ms": ("arrived", "first_chunk"),

@@ -180,12 +180,12 @@ def labels(rows: pd.DataFrame) -> dict[str, str]:
     return {r: "{} + {}, {}".format(*names) + own[r] for r, names in cells.engines(rows).items()}
 
 
-def targets(rows: pd.DataFrame, paths: Path | str | Sequence[Path]) -> dict[str, dict[str, Any]]:
+def targets(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """The target each run was asked to reach; raises as `stt.stored.target` does."""
-    from stt import results, stored
+    from stt import stored
 
-    asked = {held["path"]: stored.target(held, held["path"]) for held in results.runs(paths)}
-    return {str(run): asked[part["path"].iloc[0]] for run, part in rows.groupby("run", sort=False)}
+    paths = rows.groupby("run", sort=False)["path"].first()
+    return {str(run): stored.target(stored.header(Path(at)), at) for run, at in paths.items()}
 
 
 def limit(targets: dict[str, dict[str, Any]]) -> Target:
@@ -220,15 +220,14 @@ def _named(rows: pd.DataFrame, wanted: str) -> str:
     )
 
 
-def write(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list[Path]:
-    """Write report.md, report.csv and the charts for `paths` into `out`; return the files."""
-    from stt import charts, results
+def write(frame: pd.DataFrame, out: Path, baseline: str | None = None) -> list[Path]:
+    """Write report.md, report.csv and the charts of these runs into `out`; return the files."""
+    from stt import charts
     from stt.results import latencies
     from stt.statistics import percentile, tail
 
-    frame = results.read(paths)
     rows = measured(frame)
-    asked = targets(rows, paths)
+    asked = targets(rows)
     if baseline is not None:
         baseline = _named(rows, baseline)
     elif rows["run"].nunique() > 1:
@@ -278,13 +277,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from stt import results
 
-        found = [Path(header["path"]) for header in results.runs(asked.runs)]
-        out = asked.out or (found[0] if len(found) == 1 else Path("results/tables"))
-        written = write(found, out, asked.baseline)
+        frame = results.read(asked.runs)
+        found = frame["path"].unique()
+        out = asked.out or Path(found[0] if len(found) == 1 else "results/tables")
+        written = write(frame, out, asked.baseline)
         with reader_may_go():
             print(*written, (out / "report.md").read_text(encoding="utf-8"), sep="\n")
-    except (SttError, OSError) as error:
+    except SttError as error:
         print(f"stt.report: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        wrong = f"{error.filename or 'it'} cannot be written ({error.strerror})"
+        print(f"stt.report: {wrong}. Choose another --out.", file=sys.stderr)
         return 2
     return 0
 

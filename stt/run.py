@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stt import environment
-from stt.errors import ConfigError, ResultsError, SttError
+from stt.errors import ConfigError, ResultsError, SttError, refusals, refused
 
 INTERRUPTED = 130
 
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; nohup ignores it
     if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
         signal.signal(hangup, _terminated)
-    from stt.config import check_choices, config_dir, refusals, refused, register
+    from stt.config import check_choices, config_dir, register
 
     try:
         check_choices(arguments)
@@ -69,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     decorate = hydra.main(
         config_path=str(config_dir().absolute()), config_name="config", version_base="1.3"
     )
-    sys.argv = [sys.argv[0], *arguments]
+    # First, for Hydra takes no overrides on both sides of it.
+    sys.argv = [sys.argv[0], *sorted(arguments, key=lambda a: a not in ("-m", "--multirun"))]
     try:
         decorate(task)()
         if len(sweep) > 1 and live:
@@ -83,14 +84,14 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # between runs, in a sweep, or before the first one began
         print("stt: stopped; what was finished is recorded", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # `| head -1`: who read the report has gone; all records are written
+    except BrokenPipeError:  # `--help | head -1`, or, when something has begun, `2>&1 | head -1`
         environment.drop_output()
-        return 1
+        return int(begun)
     except OSError as error:
         if begun:
             raise
         # Hydra makes the run folder before anything is checked.
-        made = f"the run folder cannot be made: {error}. Choose another hydra.run.dir."
+        made = f"the run folder cannot be made: {error}. Choose another hydra.run.dir (of a sweep: hydra.sweep.dir)."
         return _refuse(ConfigError(made))
     finally:
         for folder, _ in sweep:
@@ -243,35 +244,37 @@ def _print(paths: list[Path], target: Any) -> bool:
         ResultsError: nothing was measured just now, whatever earlier sessions hold.
     """
     from stt import report, results
+    from stt.table import table
 
-    if not results.last_session(results.load(paths[0])[0]):
+    runs = results.load(paths)
+    if not results.last_session(runs[0]):
         raise ResultsError(
             "No utterance was measured: the source gave no text. Earlier sessions are unchanged."
         )
-    files: list[Path] = []
+    frame, files = table(runs), []
     try:
-        files = report.write(paths, paths[0])
+        files = report.write(frame, paths[0])
     except OSError as error:
         print(
             f"stt: the report could not be written ({error.strerror}). All records are safe: make "
             f"room, then `python -m stt.report {paths[0]}`.",
             file=sys.stderr,
         )
-    for path in files:
-        print(path)
-    if len(paths) > 1:
-        print(report.comparison(results.read(paths), paths[-1].name))
-    print(report.summary(results.read(paths[:1]), target))
+    with environment.reader_may_go():
+        for path in files:
+            print(path)
+        if len(paths) > 1:
+            print(report.comparison(frame, paths[-1].name))
+        print(report.summary(frame[frame["path"] == str(paths[0])], target))
     return bool(files)
 
 
 def _print_comparison(paths: list[Path]) -> None:
     from stt import report, results, stored
 
-    there = [path for path in paths if (path / stored.RECORDS).exists()]
-    if not there:
-        return
-    print(report.comparison(results.read(there), None))
+    if there := [path for path in paths if (path / stored.RECORDS).exists()]:
+        with environment.reader_may_go():
+            print(report.comparison(results.read(there), None))
 
 
 if __name__ == "__main__":

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BLOCK_S = 0.01
-"""Audio written at a time: how long silence can hold up speech, and speech a stop."""
+SILENCE_S = 0.01
+"""Silence written at a time: how long it can hold up speech."""
+SPEECH_S = 0.1
+"""Speech written at a time: what is heard of it when other threads hold up this one again and again,
+and how long it can hold up a stop."""
 SETTLE_S = 3.0
 """A card that cannot take audio smoothly by then gets it all the same."""
 AGAIN_S = 0.5
 """How often a card that failed is tried again."""
 PATIENCE_S = 5.0
-"""At the end, a card that takes nothing for so long (and what it holds) has failed for good."""
+"""A card that takes nothing for so long (and what it holds) hangs; at the end it has failed for good."""
 
 
 @dataclass
@@ -54,7 +57,7 @@ class Speaker(Sink):
         """No device yet: `open` brings it."""
         if self.sample_rate < 8000 or not 0 < self.latency_s <= 2:
             raise ConfigError("sink.sample_rate must be 8000 or more, sink.latency_s 0 to 2.")
-        self._block = round(BLOCK_S * self.sample_rate)
+        self._load = round(SPEECH_S * self.sample_rate)
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
 
@@ -88,15 +91,19 @@ class Speaker(Sink):
         self._failure: Exception | None = None
         self._dry = 0
         self._took_s = time.monotonic()  # when the card last took audio
+        self._reported_s = 0.0  # the same, of the last time it was said that it takes no more
         self._waiting: queue.SimpleQueue[NDArray[np.float32] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._play, args=(stream,), name="play", daemon=True)
         self._thread.start()
 
     def write(self, utterance_id: str, chunk: AudioChunk) -> None:
         """Queue the chunk; it is heard when everything before it was, and a card that failed is back."""
+        if self._hangs() and not self._failure and self._took_s != self._reported_s:
+            self._reported_s = self._took_s  # once for each time
+            log.error("the sound card takes no more audio; what is said now waits for it")
         samples = resample(chunk, self.sample_rate).samples.copy()  # the voice reuses its buffers
-        for first in range(0, samples.size, self._block):
-            self._waiting.put(samples[first : first + self._block])
+        for first in range(0, samples.size, self._load):
+            self._waiting.put(samples[first : first + self._load])
 
     def stop(self) -> None:
         """Be silent; what was not heard yet is dropped."""
@@ -115,7 +122,7 @@ class Speaker(Sink):
         try:
             while thread.is_alive() and not self._stopped.is_set():
                 thread.join(0.1)
-                if time.monotonic() - self._took_s > self.latency_s + PATIENCE_S:
+                if self._hangs():
                     why = f"failed: {self._failure}" if self._failure else "takes no more audio"
                     raise OSError(f"the sound card {why}")
         except BaseException:
@@ -123,6 +130,9 @@ class Speaker(Sink):
             raise
         finally:
             thread.join(1.0)  # a sound server that hangs must not hold up the end
+
+    def _hangs(self) -> bool:
+        return time.monotonic() - self._took_s > self.latency_s + PATIENCE_S
 
     def _card(self) -> Any:
         import sounddevice
@@ -173,26 +183,27 @@ class Speaker(Sink):
             self._took_s = time.monotonic()
             return ran_dry
 
-        # A card starts with the first block that it gets and runs dry on it, again and again, and
-        # what it was given is lost: it is filled in one go, at first and when it has run dry.
-        full = np.zeros(round((stream.latency + 2 * BLOCK_S) * self.sample_rate), np.float32)
-        silence, until = full[: self._block], time.monotonic() + SETTLE_S
+        # A card starts with the first that it gets and runs dry on it, again and again, and what it
+        # was given is lost: it is filled in one go, at first and when it has run dry.
+        held = round(stream.latency * self.sample_rate)
+        room = max(stream.write_available, held)  # of an empty card; CoreAudio's start full
+        silence = np.zeros(round(SILENCE_S * self.sample_rate), np.float32)
+        full = np.zeros(held + 2 * silence.size, np.float32)
+        until = time.monotonic() + SETTLE_S
         while write(full) and time.monotonic() < until and not self._stopped.is_set():
             pass
         self._failure = None
         while not self._stopped.is_set():
             try:
-                block = self._waiting.get_nowait()
+                load = self._waiting.get_nowait()
             except queue.Empty:
-                block = silence
-            if block is None:
+                load = silence
+            if load is None:
                 self._waiting.put(None)  # still the end, should the card fail now
                 for _ in range(2):  # what the card holds, and as much again in a sound server
                     write(full)
                 stream.stop()
                 return
-            if stream.write_available >= full.size and write(full):  # before a word is torn
-                self._dry += 1
-            if write(block):
-                self._dry += 1
-                write(full)
+            if stream.write_available >= room:  # before a word is torn
+                load = np.concatenate((full, load))  # in one go, too: other threads may cut in
+            self._dry += write(load)

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 from stt import jsonl
 from stt.errors import ResultsError
 from stt.messages import Status, Utterance
-from stt.metrics import METRICS, imbalance
+from stt.metrics import TIMES, imbalance
 from stt.timeline import MARKS
 
 _log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def target(held: dict[str, Any], folder: Path | str) -> dict[str, Any]:
     asked = held["config"].get("target")
     asked = asked if isinstance(asked, dict) else {}
     metrics, q, limit_ms = (asked.get(name) for name in ("metrics", "percentile", "limit_ms"))
-    known = isinstance(metrics, list) and all(m in list(METRICS) for m in metrics)
+    known = isinstance(metrics, list) and all(m in TIMES for m in metrics)
     if not (metrics and known and _number(q) and 0 < q < 100 and _number(limit_ms)):
         raise ResultsError(
             f"{Path(folder) / HEADER} names no target that this version knows (metrics, percentile "
@@ -158,11 +158,17 @@ def faults(session: dict[str, Any], measured: Sequence[dict[str, Any]], corrupt:
         found.append(f"{len(repeated)} sentences are there twice in a pass ({repeated[0]})")
     if len(set(Counter(number for number, _ in spoken).values())) > 1:
         found.append("passes hold different numbers of sentences")
+    return list(dict.fromkeys(found + unbalanced(measured)))  # the run itself may have said so
+
+
+def unbalanced(measured: Sequence[dict[str, Any]]) -> list[str]:
+    """In a sentence, how many of these records have times that do not add up; empty if none."""
     ok = [(stored["id"], imbalance(stored)) for stored in measured if stored["status"] == Status.ok]
-    if unbalanced := {name: reasons for name, reasons in ok if reasons}:
-        name, reasons = next(iter(unbalanced.items()))
-        found.append(f"times of {len(unbalanced)} sentences do not add up ({name}: {reasons[0]})")
-    return found
+    wrong = {name: reasons for name, reasons in ok if reasons}
+    if not wrong:
+        return []
+    name, reasons = next(iter(wrong.items()))
+    return [f"times of {len(wrong)} sentences do not add up ({name}: {reasons[0]})"]
 
 
 def _whole(stored: dict[str, Any]) -> bool:

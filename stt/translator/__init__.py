@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from stt.errors import EngineError
+from stt.translator.numbers import Numbers, stand_ins
 from stt.translator.plain import plain
 
 LONGEST_TOKEN_CHARS = 16
 """No sentencepiece token of a usual vocabulary stands for more characters."""
 
 
-def tidy(text: str, max_length: int, known: frozenset[str] = frozenset()) -> str:
-    """`text` with single spaces, before it is tokenized; with `known`, in these characters only.
+def tidy(text: str, max_length: int, known: frozenset[str] = frozenset()) -> tuple[str, Numbers]:
+    """`text` with single spaces, before it is tokenized; with `known`, in these characters and with stand-ins for numbers.
 
     Raises:
         EngineError: it cannot fit into `max_length` tokens, however they are cut, or no letter
@@ -20,7 +21,7 @@ def tidy(text: str, max_length: int, known: frozenset[str] = frozenset()) -> str
     if len(text) > max_length * LONGEST_TOKEN_CHARS:
         raise too_long(text, max_length)
     if not known:
-        return text
+        return text, Numbers()
     said = plain(text, known)
     # The vocabulary shares its characters with the target language: other scripts are no text to translate.
     if any(map(str.isalnum, text)) and not any(c.isalnum() for c in said if c.isascii()):
@@ -28,7 +29,7 @@ def tidy(text: str, max_length: int, known: frozenset[str] = frozenset()) -> str
             f"The model cannot read {text[:30]!r}: it knows none of these letters. "
             f"Write English, or choose another translator."
         )
-    return said
+    return stand_ins(said)
 
 
 def too_long(text: str, max_length: int) -> EngineError:

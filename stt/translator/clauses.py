@@ -9,7 +9,7 @@ import codecs
 import re
 from collections.abc import Iterator
 
-from stt.translator.plain import in_japanese
+from stt.translator.numbers import Numbers
 
 OPENING = "「『（(［[｛{【〈《“"
 CLOSING = "」』）)］]｝}】〉》”"
@@ -76,7 +76,7 @@ class ClauseCutter:
     def finish(self) -> str:
         """Everything not yet given out."""
         rest, self._text = self._text, ""
-        return in_japanese(rest)
+        return rest
 
     def _begins_clause(self, char: str) -> bool:
         if char in MARKS + CLOSING or char.isspace():
@@ -95,19 +95,21 @@ class ClauseCutter:
 
 
 class Clauses:
-    """Complete clauses from tokens: a `Detokenizer` and a `ClauseCutter` in a row."""
+    """Complete clauses from tokens: a `Detokenizer`, a `ClauseCutter` and the `Numbers` of the sentence in a row."""
 
-    def __init__(self, min_chars: int) -> None:
+    def __init__(self, min_chars: int, numbers: Numbers) -> None:
         """`min_chars`: as `ClauseCutter` takes it."""
         self._detokenizer, self._cutter = Detokenizer(), ClauseCutter(min_chars)
+        self._numbers = numbers
 
     def feed(self, token: str) -> Iterator[str]:
         """Take the next token; yield the clauses that are now complete."""
-        return self._cutter.feed(self._detokenizer.feed(token))
+        return map(self._numbers.written, self._cutter.feed(self._detokenizer.feed(token)))
 
     def rest(self) -> str:
         """The text behind the last clause when no token follows."""
-        return "".join(self._cutter.feed(self._detokenizer.finish())) + self._cutter.finish()
+        rest = "".join(self._cutter.feed(self._detokenizer.finish())) + self._cutter.finish()
+        return self._numbers.written(rest)
 
 
 def _is_number(char: str) -> bool:

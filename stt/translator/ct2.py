@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +20,8 @@ from stt.messages import Clause
 from stt.translator import tidy, too_long
 from stt.translator.clauses import Clauses, Detokenizer
 from stt.translator.loops import ATTEMPTS, loop, without_loops
-from stt.translator.plain import characters, in_japanese
+from stt.translator.numbers import Numbers
+from stt.translator.plain import characters
 
 
 class Precision(StrEnum):
@@ -95,7 +96,7 @@ class CTranslate2(Translator):
                 )
         self._pieces = SentencePieceProcessor(model_file=str(folder / embedded.SENTENCEPIECE))
         self._version = ctranslate2.__version__
-        self._decode(self._encode("Hello."))  # now the team of threads exists
+        self._decode(self._encode("Hello.")[0])  # now the team of threads exists
         self._cpus = part(native_threads() - before)
         self._decoding = ThreadPoolExecutor(1, thread_name_prefix="decode")
 
@@ -142,9 +143,9 @@ class CTranslate2(Translator):
 
     def translate(self, text: str) -> Iterator[Clause]:
         """Yield clauses as they are decoded; decoding goes on while the caller uses them."""
-        source = self._encode(text)
+        source, numbers = self._encode(text)
         if self.beam == 1:
-            yield from self._stream(source, text)
+            yield from self._stream(source, text, numbers)
             return
         tokens = without_loops(
             lambda forbidden: self._decode(
@@ -154,7 +155,7 @@ class CTranslate2(Translator):
         )
         detokenizer = Detokenizer()
         whole = "".join(map(detokenizer.feed, tokens)) + detokenizer.finish()
-        yield self._last(in_japanese(whole), 0, tokens, 0, source)
+        yield self._last(numbers.written(whole), 0, tokens, 0, source)
 
     def close(self) -> None:
         """Free the model, as soon as a sentence that is being decoded is."""
@@ -162,17 +163,17 @@ class CTranslate2(Translator):
             self._decoding.shutdown(wait=False, cancel_futures=True)
         self._decoding = self._translator = None
 
-    def _encode(self, text: str) -> list[str]:
-        """Source tokens, language first.
+    def _encode(self, text: str) -> tuple[list[str], Numbers]:
+        """Source tokens, language first, and what stands for numbers among them.
 
         Raises:
             EngineError: longer than the model can read, or nothing it can read.
         """
-        text = tidy(text, self.max_length, self._known)
-        pieces = self._pieces.encode(text, out_type=str)
+        said, numbers = tidy(text, self.max_length, self._known)
+        pieces = self._pieces.encode(said, out_type=str)
         if len(pieces) + 2 > self.max_length:
             raise too_long(text, self.max_length)
-        return [self.source_language, *pieces, "</s>"]
+        return [self.source_language, *pieces, "</s>"], numbers
 
     def _decode(self, source: list[str], given: Sequence[str] = (), **options: Any) -> list[str]:
         """Target tokens after the language; the last is `</s>` unless the limit came first.
@@ -192,12 +193,12 @@ class CTranslate2(Translator):
         tokens: list[str] = found[0].hypotheses[0]
         return tokens[1:]
 
-    def _stream(self, source: list[str], text: str) -> Iterator[Clause]:
+    def _stream(self, source: list[str], text: str, numbers: Numbers) -> Iterator[Clause]:
         """Decode on another thread; hand over each clause the moment its last token is known."""
         if self._decoding is None:
             raise EngineError("The translator is closed.")
         found: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
-        growing = _Growing(text, self.min_clause_chars)
+        growing = _Growing(text, lambda: Clauses(self.min_clause_chars, numbers))
         abandoned = False
 
         def step(result: Any) -> bool:
@@ -240,8 +241,8 @@ class CTranslate2(Translator):
 class _Growing:
     """A translation while its tokens arrive: complete clauses, and the loop it may run into."""
 
-    def __init__(self, source: str, min_clause_chars: int) -> None:
-        self._source, self._min_clause_chars = source, min_clause_chars
+    def __init__(self, source: str, clauses: Callable[[], Clauses]) -> None:
+        self._source, self._clauses = source, clauses
         self._given: list[str] = []  # tokens up to the last clause handed over
         self._handed_over = 0
         self._begin()
@@ -249,7 +250,7 @@ class _Growing:
     def _begin(self) -> None:
         self.loop: list[str] = []
         self._tokens: list[str] = []
-        self.clauses = Clauses(self._min_clause_chars)
+        self.clauses = self._clauses()
         self._seen = 0
 
     def feed(self, token: str) -> Iterator[str]:

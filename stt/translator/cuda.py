@@ -15,6 +15,7 @@ from stt.errors import ConfigError, EngineError, EngineUnavailable, UnsupportedD
 from stt.messages import Clause
 from stt.translator import tidy, too_long
 from stt.translator.clauses import Clauses
+from stt.translator.numbers import Numbers
 from stt.translator.plain import characters
 
 RANDOM = "random-"
@@ -254,17 +255,17 @@ class NllbCuda(Translator):
         """Yield clauses as they are decoded; the device runs a few steps ahead of the reader."""
         if self._decoder is None:
             raise EngineError("The translator is closed. Load it again before translating.")
-        text = tidy(text, self.max_length, self._known)
-        source = self._tokenizer(text, split_special_tokens=True)["input_ids"]
+        said, numbers = tidy(text, self.max_length, self._known)
+        source = self._tokenizer(said, split_special_tokens=True)["input_ids"]
         if len(source) > self._decoder.limit:
             raise too_long(text, self.max_length)
         try:
-            yield from self._clauses(source)
+            yield from self._clauses(source, numbers)
         except RuntimeError as error:
             raise EngineError(f"The device could not decode this sentence: {error}") from error
 
-    def _clauses(self, source: list[int]) -> Iterator[Clause]:
-        clauses = Clauses(self.min_clause_chars)
+    def _clauses(self, source: list[int], numbers: Numbers) -> Iterator[Clause]:
+        clauses = Clauses(self.min_clause_chars, numbers)
         decoder, end = self._decoder, self._tokenizer.eos_token_id
         index = tokens = given = 0
         last, whole = None, ""

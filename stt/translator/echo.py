@@ -20,7 +20,6 @@ class Echo(Translator):
         delay_ms: sleeps this long first (what is measured must be that, within 1 ms or 2 %).
     """
 
-    devices = ("cpu", "cuda", "mps")
     translates = False
 
     delay_ms: float

@@ -14,7 +14,7 @@ from stt.errors import EngineError, EngineUnavailable
 from stt.messages import Clause
 from stt.translator import tidy, too_long
 from stt.translator.loops import without_loops
-from stt.translator.plain import characters, in_japanese
+from stt.translator.plain import characters
 
 
 class Precision(StrEnum):
@@ -151,8 +151,8 @@ class Transformers(Translator):
         """Yield the whole translation as one clause."""
         import torch
 
-        text = tidy(text, self.max_length, self._known)
-        source = self._tokenizer(text, return_tensors="pt", split_special_tokens=True)
+        said, numbers = tidy(text, self.max_length, self._known)
+        source = self._tokenizer(said, return_tensors="pt", split_special_tokens=True)
         source_tokens = source["input_ids"].shape[1]
         if source_tokens > self.max_length:
             raise too_long(text, self.max_length)
@@ -173,7 +173,7 @@ class Transformers(Translator):
         pad, end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
         target = [token for token in found[2:] if token != pad]  # [2:] skips </s> and the language
         yield Clause(
-            in_japanese(str(self._tokenizer.decode(target, skip_special_tokens=True))),
+            numbers.written(str(self._tokenizer.decode(target, skip_special_tokens=True))),
             tokens=len(target),
             source_tokens=source_tokens,
             truncated=target[-1:] != [end],

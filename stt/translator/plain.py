@@ -10,19 +10,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from decimal import Decimal
 
 _CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
 _AMOUNT = r"(?<![\d.,])\d(?:[\d.,]{0,30}\d)?"
 _SCALES = {"k": "thousand", "m": "million", "b": "billion", "bn": "billion", "t": "trillion"}
-_SCALE = r"\s?(?i:thousand|million|billion|trillion)\b|(?:Q[KMBT]|[KkMmBbTt]|bn)(?!\w)"
-_POWERS = ("thousand", "million", "billion", "trillion")
-_PART = r"(?<![\d.,])\d{1,3}(?:\.\d{1,3})?"
-_LARGE = re.compile(
-    rf"(?:({_PART})(\s?(?:to|or|and|[-–])\s?))?({_PART})\s(thousand|million|billion|trillion)\b"
-)
-"""The model gets these wrong by thousands, but copies a number with letters it does not know: 4500QK for 4.5 million."""
-_CODED = re.compile(r"(\d+(?:\.\d+)?)\s?Q([KMBT])(?![A-Za-z])")
+_SCALE = r"\s?(?i:thousand|million|billion|trillion)\b|(?:[KkMmBbTt]|bn)(?!\w)"
 _MONEY = re.compile(
     rf"(\b[A-Z]{{1,2}})?([$€£¥₹])\s?({_AMOUNT})({_SCALE})?|({_AMOUNT})({_SCALE})?\s?([$€£¥₹])"
 )
@@ -83,7 +75,6 @@ def plain(text: str, known: frozenset[str]) -> str:
     """
     text = _HALF_OF_DAY.sub(lambda found: f"{found[1]} {found[2].lower()}.m.", text)
     text = _UNTIL.sub(" to ", text)
-    text = _LARGE.sub(_coded, text)
     text = _NUMBER.sub("number ", text).translate(_LETTERS)
     if _all(text, known):
         return text
@@ -118,33 +109,8 @@ def _money(found: re.Match[str]) -> str:
     amount, scale, sign = found[3] or found[5], found[4] or found[6] or "", found[2] or found[7]
     scale = f" {_SCALES[scale.lower()]}" if scale.lower() in _SCALES else scale
     one = (amount == "1" and not scale) or sign == "¥"
-    said = _LARGE.sub(_coded, f"{amount}{scale}")
     country = f"{found[1]} " if found[1] else ""  # US$5
-    return f"{said} {country}{_CURRENCIES[sign]}{'' if one else 's'}"
-
-
-def _coded(found: re.Match[str]) -> str:
-    power = _POWERS.index(found[4].lower())
-    parts = [part for part in (found[1], found[3]) if part]
-    if power < 2 and all(part.isdecimal() and len(part) < power + 2 for part in parts):
-        return found[0]  # 5 thousand, 25 million: it knows these
-    # It copies long whole numbers best: 13.8 billion are 13800 million.
-    lower = power > 0 and any("." in part or len(part) < 3 for part in parts)
-    values = (f"{Decimal(part) * 1000:.0f}" if lower else part for part in parts)
-    return (found[2] or "").join(f"{value}Q{'KMBT'[power - lower]}" for value in values)
-
-
-def in_japanese(text: str) -> str:
-    """A translation with the numbers that `plain` gave the model as 4500QK written as 450万."""
-    return _CODED.sub(_amount, text)
-
-
-def _amount(found: re.Match[str]) -> str:
-    left, said = int(Decimal(found[1]) * 1000 ** ("KMBT".index(found[2]) + 1)), ""
-    for unit, size in (("兆", 10**12), ("億", 10**8), ("万", 10**4), ("", 1)):
-        many, left = divmod(left, size)
-        said += f"{many}{unit}" if many else ""
-    return said
+    return f"{amount}{scale} {country}{_CURRENCIES[sign]}{'' if one else 's'}"
 
 
 def _named(found: re.Match[str]) -> str:

@@ -25,18 +25,19 @@ _SUBTRACTION = re.compile(r"(?:(?<=\b\w)|(?<=[\d)])) - (?=\d|\w\b|\()", re.ASCII
 # Between figures the dictionary says たす, and it knows C++.
 _PLUS = re.compile(r"(?<![\d)+])(?<![\d)] )\+(?!\+)|(?<=\d)\+(?!\+|\s?[\w(])", re.ASCII)
 _TIMES = re.compile(r"(?<=\d)(?: [x×] |(?<!(?<![\d.])0)[x×])(?=\d)")
+_TO = re.compile(r"(?<=\d)対(?=\d)")  # the dictionary says つい after 1
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])")
 _DOT = re.compile(r"(?<!\.)\.(?=[a-z]{2}|[A-Z]{2})|(?<=[A-Za-z0-9_]{2})\.(?=[A-Z]?[a-z])")
 _UNITS = dict(
     pair.split("=")
     for pair in """
     ms=ミリ秒 s=秒 min=分 h=時間 Hz=ヘルツ kHz=キロヘルツ MHz=メガヘルツ GHz=ギガヘルツ kB=キロバイト KB=キロバイト MB=メガバイト GB=ギガバイト TB=テラバイト MB/s=メガバイト毎秒
-    GB/s=ギガバイト毎秒 KiB=キビバイト MiB=メビバイト GiB=ギビバイト mm=ミリメートル cm=センチメートル km=キロメートル mg=ミリグラム kg=キログラム ml=ミリリットル mL=ミリリットル L=リットル
+    GB/s=ギガバイト毎秒 KiB=キビバイト MiB=メビバイト GiB=ギビバイト mm=ミリメートル cm=センチメートル km=キロメートル Km=キロメートル mg=ミリグラム kg=キログラム ml=ミリリットル mL=ミリリットル L=リットル
     W=ワット kW=キロワット V=ボルト dB=デシベル °C=度 px=ピクセル m²=平方メートル km²=平方キロメートル m³=立方メートル
     """.split()
 )
 _UNIT = re.compile(
-    rf"(?<![A-Za-z\d.,'’-])(?![12]\d\d0s)({_NUMBER}) ?({'|'.join(sorted(_UNITS, key=len, reverse=True))})(?![A-Za-z0-9/²³])"
+    rf"(?<![A-Za-z\d.,'’-])(?![12]\d\d0s)({_NUMBER}[万億兆]?) ?({'|'.join(sorted(_UNITS, key=len, reverse=True))})(?![A-Za-z0-9/²³])"
 )
 _ACCENTED = re.compile("[À-ɏ]")
 
@@ -54,7 +55,7 @@ def spell_out(text: str) -> str:
     text = _RANGE.sub(_range, text)
     text = _VERSION.sub(lambda found: found[0].replace(".", "点"), text)
     text = _SUBTRACTION.sub("マイナス", _MINUS.sub("マイナス", text))
-    text = _TIMES.sub("かける", _PLUS.sub("プラス", text))
+    text = _TIMES.sub("かける", _PLUS.sub("プラス", _TO.sub("タイ", text)))
     text = _ORDINAL.sub("番目", _UNIT.sub(lambda found: found[1] + _UNITS[found[2]], text))
     return _DOT.sub("ドット", text)
 

@@ -29,8 +29,6 @@ class Tone(Synthesizer):
         delay_ms: sleeps this long first (what is measured must be that, within 1 ms or 2 %).
     """
 
-    devices = ("cpu", "cuda", "mps")
-
     unit: Unit
     ms_per_char: float
     chunk_ms: float

@@ -1,9 +1,14 @@
 """The doctor tells what runs here, what is missing and how to get it."""
 
+import os
 import subprocess
 import sys
+import time
 
 import pytest
+
+from stt.config import options
+from stt.doctor import TRIED, main
 
 
 def doctor(*arguments):
@@ -64,3 +69,27 @@ def test_a_reader_that_goes_early_costs_nothing():
     running.stdout.close()
     _, said = running.communicate(timeout=60)
     assert (running.returncode, said) == (1, b"")
+
+
+def test_stopping_it_is_no_traceback(monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stt.doctor.ask", stopped)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "stt.doctor: stopped\n"
+
+
+def test_what_nobody_reads_any_more_is_not_tried(monkeypatch):
+    """`python -m stt.doctor | head -1` does not wait for engines that have not begun."""
+    asked = []
+    monkeypatch.setattr(
+        "stt.doctor.ask", lambda choice, _: asked.append(choice) or time.sleep(0.1) or (True, "ok")
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    tried = sum(len(options(group)) for group in TRIED)
+    with open(writer, "w") as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        main([])
+        assert 0 < len(asked) < tried

@@ -157,19 +157,47 @@ def test_a_killed_run_keeps_what_was_finished_and_resumes(tmp_path):
         (["source.path=/nowhere.txt"], "cannot be read"),
         (["tts=tone", "tts.sample_rate=fast"], "sample_rate"),
         (["device=cuda"], "cannot run on device=cuda"),
+        ([*QUICK, "device=cuda"], "translator=echo cannot run on device=cuda: it supports cpu."),
         (["translator=nllb600m_fp32"], "translator=embedded"),
         (["translator=mine"], f"{config_dir() / 'translator' / 'mine.yaml'} would add it"),
         (["experiment=phase1"], "Write +experiment=phase1."),
         (["translator=echo,embedded"], "To sweep over these values add -m"),
         (["translator"], "It needs a value: name=value."),
+        (["translator = echo"], "translator = echo cannot be read"),
+        (["source.path=it's"], "Write name=value without spaces around =, and a text with special"),
+        (["+experiment=phase1", "+experiment=bench"], "Name one of them."),
+        (["hydra.run.dir="], "hydra.run.dir= names no folder."),
+        (["measure.limt=2"], "there is no key measure.limt, nearest: limit."),
+        (["+measure.limt=2"], "there is no key measure.limt, nearest: limit."),
+        (["+resum=true"], "there is no key resum, nearest: resume."),
+        (["+source.pth=x"], "source=corpus_closed: pth: there is no key pth, nearest: path"),
+        (["+sink.path=x"], "there is no key path (Discard has: no keys)"),
+        (["hydra.sweep.dir=s"], "hydra.sweep.dir=s has no effect here. Write hydra.run.dir="),
+        (["-m", "hydra.run.dir=r"], "hydra.run.dir=r has no effect here. Write hydra.sweep.dir="),
+        (["-m", "+target.limt_ms=2,3"], "there is no key target.limt_ms, nearest: limit_ms."),
     ],
 )
 def test_a_wrong_request_gets_one_clear_sentence(tmp_path, arguments, said):
-    code, _, err = run(*arguments, f"hydra.run.dir={tmp_path / 'r'}")
+    kind = "sweep" if "-m" in arguments else "run"
+    code, _, err = run(*arguments, f"hydra.{kind}.dir={tmp_path / 'r'}")
     assert code == 2
     assert said in err
     assert "Traceback" not in err
-    assert not (tmp_path / "r").exists()
+    assert not list(tmp_path.glob("r/*"))
+
+
+@pytest.mark.parametrize("given", [["--help"], QUICK, [*QUICK, "-m", "measure.passes=1,2"]])
+def test_a_reader_that_goes_early_is_no_failure(tmp_path, given):
+    """`python -m stt.run | head -1`: what was measured is recorded, and the status is the run's."""
+    folder = f"hydra.{'sweep' if '-m' in given else 'run'}.dir={tmp_path}"
+    running = subprocess.Popen(
+        [*RUN, *given, "measure.limit=2", folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    running.stdout.close()
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 0, err
+    assert b"Error" not in err
+    assert "--help" in given or len(results.read(tmp_path)) >= 2
 
 
 def test_an_empty_corpus_is_refused(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from stt import results
+from stt.speaker import PATIENCE_S
 
 RATE = 24_000
 TONE = ["translator=echo", "tts=tone", "source=stdin", "measure.warmup_max=0"]
@@ -103,18 +104,26 @@ def recorded(room, path):
         def samples():
             return np.frombuffer(path.read_bytes()[: path.stat().st_size // 2 * 2], "<i2") / 32768
 
-        deadline = time.monotonic() + 20
-        while samples().size < RATE // 2:  # it hears the silence before the first word
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield samples
-        recorder.kill()
+        try:
+            deadline = time.monotonic() + 20
+            while samples().size < RATE // 2:  # it hears the silence before the first word
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield samples
+        finally:
+            recorder.kill()
+
+
+def stretches_s(samples):
+    """Seconds of each loud stretch, in windows of 5 ms."""
+    windows = samples[: samples.size // 120 * 120].reshape(-1, 120)
+    loud = np.sqrt((windows**2).mean(1)) > 0.01
+    edges = np.flatnonzero(np.diff(loud, prepend=False, append=False))
+    return 0.005 * (edges[1::2] - edges[::2])
 
 
 def loud_s(samples):
-    """Seconds that are loud, in windows of 5 ms."""
-    windows = samples[: samples.size // 120 * 120].reshape(-1, 120)
-    return 0.005 * int((np.sqrt((windows**2).mean(1)) > 0.01).sum())
+    return float(stretches_s(samples).sum())
 
 
 @contextmanager
@@ -145,7 +154,8 @@ def interrupt_speech(run, microphone):
 
 
 def test_all_that_was_said_is_heard_before_the_run_ends(room, microphone, tmp_path):
-    with speak(room, tmp_path / "r") as run:
+    steady = "sink.latency_s=0.5"  # a busy machine may well hold it up for 80 ms
+    with speak(room, tmp_path / "r", steady) as run:
         said, errors = run.communicate(
             "Hello there. This sentence follows it at once.\n", timeout=90
         )
@@ -227,9 +237,7 @@ def test_speech_that_was_lost_at_the_end_makes_the_run_a_failure(server, tmp_pat
             run.stdin.flush()
             wait_for(lambda: loud_s(heard()) > 0.2)
         server.kill()
-        started_s = time.monotonic()
         said, errors = run.communicate(timeout=60)
-    assert time.monotonic() - started_s < 10
     assert run.returncode == 1
     assert errors.count("the sound card failed") == 2, "when it happens, and at the end"
     assert "INVALID" in said
@@ -249,44 +257,69 @@ def test_a_sound_server_that_hangs_does_not_hold_up_the_end(server, tmp_path, en
         started_s = time.monotonic()
         if end:
             run.send_signal(end)
-        _, errors = run.communicate(timeout=30)
-    assert time.monotonic() - started_s < (3 if end else 10)
+        _, errors = run.communicate(timeout=60)
+    if end:
+        assert time.monotonic() - started_s < PATIENCE_S
     assert run.returncode == (130 if end else 1)
     assert "Traceback" not in errors
     assert bool(end) != ("the sound card takes no more audio" in errors)
 
 
+def test_a_sound_server_that_hangs_is_said_when_the_next_is_spoken(server, tmp_path):
+    errors = tmp_path / "errors"
+    with (
+        errors.open("wb") as file,
+        speak(server.environment, tmp_path / "r", stderr=file) as run,
+        recorded(server.environment, tmp_path / "heard.raw") as heard,
+    ):
+        run.stdin.write("Hello there. ")
+        run.stdin.flush()
+        wait_for(lambda: loud_s(heard()) > 0.2)
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(PATIENCE_S + 1)
+        run.stdin.write("This waits. And so does this. ")
+        run.stdin.flush()
+        wait_for(lambda: "the sound card takes no more audio" in errors.read_text())
+        server.process.send_signal(signal.SIGCONT)
+        said, _ = run.communicate(timeout=60)
+        time.sleep(3)
+        heard_s = loud_s(heard())
+    assert run.returncode == 0, errors.read_text()
+    assert "3 ok" in said
+    assert errors.read_text().count("takes no more audio") == 1
+    later = results.read(tmp_path / "r")["audio_s"].iloc[1:]
+    assert heard_s > later.sum()
+
+
 STARVED = """
+import ctypes
 import time
 from pathlib import Path
 import numpy as np
 from stt.messages import AudioChunk
 from stt.speaker import Speaker
 
-speaker = Speaker(None, 24_000, 0.08)
+speaker = Speaker(None, 24_000, 0.2)  # a busy machine starves it less than the test does
 speaker.open(Path())
 tone = 0.25 * np.sin(2 * np.pi * 440 / 24_000 * np.arange(48_000, dtype=np.float32))
 time.sleep(1)
 speaker.write("u1", AudioChunk(tone, 24_000))
 time.sleep(1)
-started_s = time.monotonic()
-while time.monotonic() < started_s + 0.5:
-    sum(range(20_000_000))  # nothing else runs meanwhile
+for _ in range(10):
+    ctypes.PyDLL(None).usleep(600_000)  # holds the interpreter; the player gets it in between
 speaker.close()
 """
 
 
-def test_a_card_that_ran_dry_is_filled_before_speech_goes_on(room, microphone):
+def test_a_card_that_ran_dry_again_and_again_loses_and_shreds_no_speech(room, microphone):
     done = subprocess.run([sys.executable, "-c", STARVED], env=room, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "ran dry" in done.stderr
     time.sleep(3)
-    windows = microphone()[: microphone().size // 120 * 120].reshape(-1, 120)
-    loud = np.sqrt((windows**2).mean(1)) > 0.01
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], loud.astype(int), [0]))))
-    lengths_s = 0.005 * (edges[1::2] - edges[::2])
-    assert len(lengths_s) >= 2, "nothing was starved"
-    assert min(lengths_s) > 0.1, lengths_s
+    lengths_s = stretches_s(microphone())
+    assert min(lengths_s) > 0.09, lengths_s
+    assert sum(lengths_s) == pytest.approx(2, abs=0.01 * len(lengths_s)), lengths_s
+    assert len(lengths_s) >= 3, "it was not starved again and again"
 
 
 def test_an_unknown_output_names_those_there_are(room, tmp_path):

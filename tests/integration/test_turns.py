@@ -84,7 +84,8 @@ def test_what_an_experiment_sets_itself_stays_and_is_said(tmp_path, monkeypatch,
     ],
 )
 def test_what_cannot_work_is_said_in_a_sentence(stt_run, tmp_path, arguments, said):
-    done = stt_run(*QUICK, f"hydra.run.dir={tmp_path / 'r'}", f"hydra.sweep.dir={tmp_path}", *arguments)  # fmt: skip
+    place = f"sweep.dir={tmp_path}" if "-m" in arguments else f"run.dir={tmp_path / 'r'}"
+    done = stt_run(*QUICK, f"hydra.{place}", *arguments)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -246,3 +247,5 @@ def test_a_run_whose_times_do_not_add_up_is_not_valid(tmp_path, monkeypatch):
     valid = results.runs(tmp_path / "r")[0]["valid"]
     assert not valid["ok"]
     assert "do not add up" in valid["reasons"][0]
+    [faults] = results.read(tmp_path / "r")["faults"].unique()
+    assert faults.count("do not add up") == 1

@@ -56,7 +56,7 @@ def test_clauses_are_numbered_counted_and_only_the_last_is_final(loaded):
 
 
 def test_streamed_clauses_are_the_translation_of_the_whole(loaded):
-    whole = loaded._decode(loaded._encode(LONG), beam_size=1)
+    whole = loaded._decode(loaded._encode(LONG)[0], beam_size=1)
     clauses = list(loaded.translate(LONG))
     ids = loaded._pieces.piece_to_id(whole[:-1])
     assert said(clauses) == loaded._pieces.decode(ids)
@@ -89,7 +89,7 @@ def test_a_translation_cut_off_by_the_limit_says_so(loaded):
         grown[text] = sum(c.tokens for c in clauses) - clauses[0].source_tokens
     text = max(grown, key=lambda key: grown[key])
     assert grown[text] > 0
-    translator = engine(max_length=len(loaded._encode(text)))
+    translator = engine(max_length=len(loaded._encode(text)[0]))
     translator.load(Device("cpu", 1))
     *others, last = translator.translate(text)
     assert last.truncated
@@ -102,6 +102,11 @@ def test_a_translation_cut_off_by_the_limit_says_so(loaded):
 def test_a_sentence_that_is_too_long_is_refused_in_words(loaded, text):
     with pytest.raises(EngineError, match="max_length"):
         list(loaded.translate(text))
+
+
+def test_the_message_about_a_long_sentence_quotes_what_was_written(loaded):
+    with pytest.raises(EngineError, match="3,400,000 rows"):
+        list(loaded.translate("3,400,000 rows " + "of it " * 300))
 
 
 @pytest.mark.parametrize("text", ["", " ", "🎉", "\x00\x01", "</s> <pad> jpn_Jpan", "…"])
@@ -200,7 +205,7 @@ def test_threads_that_work_together_never_wait_for_one_cpu():
         ("Click “Save” to finish.", 'Click "Save" to finish.'),
         ("It’s fine – really.", "It's fine - really."),
         ("The price is $20 per month.", "The price is 20 dollars per month."),
-        ("It raised €3.5 million.", "It raised 3500QK euros."),
+        ("It raised €3.5 million.", "It raised 3.5 million euros."),
         ("Go to Settings > Privacy > Location.", "Go to Settings, Privacy, Location."),
         ("Open Settings › Privacy.", "Open Settings, Privacy."),
         (
@@ -223,9 +228,7 @@ def test_threads_that_work_together_never_wait_for_one_cpu():
         ("It ends at 2:05 PM.", "It ends at 2:05 p.m."),
         ("It is No. 1 now.", "It is number 1 now."),
         ("It costs $5M.", "It costs 5 million dollars."),
-        ("It costs $4.5M.", "It costs 4500QK dollars."),
-        ("It has 2.55 billion users.", "It has 2550QM users."),
-        ("Of 1.5 to 3 million, 2 million came.", "Of 1500QK to 3000QK, 2 million came."),
+        ("It costs $4.5M.", "It costs 4.5 million dollars."),
         ("Replace <your-name> now.", "Replace your-name now."),
         ("The List<Map<K, V>> type.", "The List Map K, V type."),
         ("If a<b and c>d, swap.", "If a is less than b and c is greater than d, swap."),
@@ -246,7 +249,7 @@ def test_what_the_model_cannot_spell_is_read_as_it_would_be_said(loaded, written
 
 
 @pytest.mark.parametrize(
-    ("text", "amount"),
+    ("text", "number"),
     [
         ("The deal is worth $4.5M.", "450万ドル"),
         ("It has 2.5 billion users.", "25億"),
@@ -254,17 +257,31 @@ def test_what_the_model_cannot_spell_is_read_as_it_would_be_said(loaded, written
         ("About 8 billion people live on Earth.", "80億"),
         ("It pays $45.5k a year.", "4万5500ドル"),
         ("Between 1.5 and 2.5 million people came.", "150万から250万"),
+        ("It has 30 million parameters.", "3000万"),
+        ("The dataset has 1,250,000 rows.", "125万行"),
+        ("The project costs $250,000.", "25万ドル"),
+        ("We trained on 5,000,000 sentences.", "500万文"),
+        ("HTTPS uses port 443.", "ポート443"),
+        ("He is 66 years old.", "66歳"),
+        ("The address of the router is 192.168.1.1.", "192.168.1.1"),
+        ("The train leaves at 14:50.", "14時50分"),
+        ("Call me at 3:15 PM.", "午後3時15分"),
+        ("The map has a scale of 1:50.", "1対50"),
+        ("The data covers 2020-01-01 to 2022-12-31.", "2020年1月1日から2022年12月31日"),
+        ("The log starts at 2024-07-04 12:30.", "2024年7月4日に12時30分"),
+        ("On July 20, 1969, humans first landed on the Moon.", "1969年7月20日"),
+        ("The update arrived on Sept. 15.", "9月15日"),
     ],
 )
-def test_large_amounts_are_right_in_the_translation(loaded, text, amount):
-    assert amount in said(loaded.translate(text))
+def test_numbers_are_right_in_the_translation(loaded, text, number):
+    assert number in said(loaded.translate(text))
 
 
 @given(st.text("He said ’“”–—…$€£¥<>=°ü#[]{}~^|&%@+*/×÷é→•½²©§₹łж☃20.", min_size=1, max_size=40))
 @settings(deadline=None)
 def test_no_character_reaches_the_model_that_it_does_not_know(loaded, text):
     try:
-        tokens = loaded._encode(text)
+        tokens, _ = loaded._encode(text)
     except EngineError as error:
         assert "knows none of these letters" in str(error)
         return

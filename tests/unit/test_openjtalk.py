@@ -137,6 +137,8 @@ def test_a_long_text_is_not_cut_inside_a_number():
         ("torch.TensorとASP.NET", "torchドットTensorとASPドットNET"),
         ("「.env」", "「ドットエンブ」"),
         ("VS Codeで、A vs B", "ブイエスコードで、Aバーサス B"),
+        ("123万4567行で、15万 kg", "百二十三万四千五百六十七行で、15万キログラム"),
+        ("1対50", "1タイ50"),
         ("no、yes、Yes、YES", "ノー、イエス、イエス、イエス"),
         ("FileNotFoundError", "ファイルノットファウンドエラー"),
         ("userIdとisValid、getById", "ユーザーIdとisバリッド、ゲットバイId"),

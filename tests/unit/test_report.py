@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from stt import charts, jsonl, report, results
+from stt import charts, jsonl, report, results, stored
 from stt.comparison import by_sentence, paired, sooner
 from stt.errors import ResultsError
 from stt.messages import Status
+from stt.run import _print
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 RUNS = FIXTURES / "runs"
@@ -84,7 +85,7 @@ def test_failures_are_counted_named_and_never_leave_the_sample():
     assert "utterances: 60 ok, 1 failed, 1 timeout, 1 truncated, 1 fallback" in text
     assert "  syn-009: timeout: invented timeout" in text
     for name in report.MAIN:
-        assert cells(text, name)[2] == "failed"  # 4 of 64 reach into the highest 5 %
+        assert cells(text, name)[2] == "never"  # 4 of 64 reach into the highest 5 %
     assert "4 of 64 sentences missed it" in text.splitlines()[-1]
 
 
@@ -230,7 +231,7 @@ def test_a_comparison_counts_what_was_not_ok():
     column = [cell.strip() for cell in lines[0].strip("|").split("|")].index("not ok")
     shown = [line.strip("|").split("|")[column].strip() for line in lines[2:4]]
     assert shown == ["4", "0"]
-    assert "failed" in lines[2]
+    assert "never" in lines[2]
 
 
 def test_runs_over_different_text_are_not_compared(tmp_path):
@@ -247,7 +248,7 @@ def test_runs_over_different_text_are_not_compared(tmp_path):
 def test_two_folders_of_one_name_are_two_runs(tmp_path):
     fast = write(tmp_path / "monday" / "r", header("1"), passes=1)
     slow = write(tmp_path / "tuesday" / "r", header("2"), passes=1, slowness=5)
-    report.write([fast, slow], tmp_path / "out")
+    report.write(results.read([fast, slow]), tmp_path / "out")
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert "audible sooner" in text
     assert "n=128" not in text
@@ -287,7 +288,7 @@ def test_a_caption_never_averages_the_sizes_of_runs(tmp_path, monkeypatch):
         return charts.distribution(rows, labels, target, caption)
 
     monkeypatch.setattr(charts, "length", record)
-    report.write([RUNS / "synthetic-flawed", RUNS / "synthetic-slow"], tmp_path)
+    report.write(results.read([RUNS / "synthetic-flawed", RUNS / "synthetic-slow"]), tmp_path)
     assert "96" not in captions[0], "64 and 128 utterances are not 96 each"
 
 
@@ -296,7 +297,7 @@ def test_a_caption_never_averages_the_sizes_of_runs(tmp_path, monkeypatch):
 
 def test_the_csv_holds_what_the_markdown_shows(tmp_path):
     flawed, slow = RUNS / "synthetic-flawed", RUNS / "synthetic-slow"
-    report.write([flawed, slow], tmp_path)
+    report.write(results.read([flawed, slow]), tmp_path)
     with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
         rows = {(row["run"], row["metric"]): row for row in csv.DictReader(file)}
     assert {metric for _, metric in rows} == {*report.MAIN, *report.STAGES}
@@ -310,7 +311,7 @@ def test_the_csv_holds_what_the_markdown_shows(tmp_path):
 
 def test_the_csv_has_no_tail_of_a_few_sentences(tmp_path):
     run = write(tmp_path / "r", header("0"), sentences=20, passes=1)
-    report.write([run], tmp_path)
+    report.write(results.read([run]), tmp_path)
     with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(float(row["p50"]) >= 0 for row in rows)
@@ -406,18 +407,42 @@ def test_all_failed_is_reported_as_failed_not_as_a_crash(tmp_path):
     run = write(
         tmp_path / "r", header("0"), passes=1, failures=dict.fromkeys(range(64), Status.failed)
     )
-    report.write([run], tmp_path)
+    report.write(results.read([run]), tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "utterances: 64 failed" in text
-    assert cells(text, "total_ms")[1].startswith("failed")
+    assert cells(text, "total_ms")[1].startswith("never")
     assert "total_ms: FAIL" in text
+
+
+def test_what_was_never_audible_is_not_called_failed(tmp_path):
+    run = write(tmp_path / "r", header("0"), passes=1)
+    records, _ = jsonl.read(run / "records.jsonl")
+    lines = [jsonl.dumps({**line, "leading_silence_s": None}) for line in records]
+    (run / "records.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    text = summary(run)
+    assert cells(text, "ttfa_audible_ms")[1].startswith("never")
+    assert "failed" not in text
+
+
+@pytest.mark.parametrize("command", ["stt.report", "stt.run"])
+def test_records_are_read_once(tmp_path, monkeypatch, capsys, command):
+    """A folder of live runs may hold many sessions."""
+    runs = [write(tmp_path / name, header(name), passes=1) for name in ("a", "b")]
+    reads, records = [], stored.records
+    monkeypatch.setattr(stored, "records", lambda at, *more: reads.append(at) or records(at, *more))
+    if command == "stt.report":
+        assert report.main([*map(str, runs), "--out", str(tmp_path / "out")]) == 0
+    else:
+        assert _print(runs, TARGET)
+    assert reads == runs
+    assert "audible sooner" in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert report.main([str(RUNS / "synthetic-fast"), "--out", "/proc/nope"]) == 2
-    assert "/proc/nope" in capsys.readouterr().err
+    assert "/proc/nope cannot be written" in capsys.readouterr().err
 
 
 def asked(key, limit_ms):
@@ -430,7 +455,7 @@ def asked(key, limit_ms):
 def test_each_run_is_judged_by_its_own_target(tmp_path, order):
     loose = write(tmp_path / "loose", asked("1", 5000))
     strict = write(tmp_path / "strict", asked("2", 1))
-    report.write([loose, strict][::order], tmp_path / "out")
+    report.write(results.read([loose, strict][::order]), tmp_path / "out")
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     verdicts = {
         part.split("\n")[0].rpartition("(")[2].rstrip(")"): part.rstrip().splitlines()[-1]
@@ -466,7 +491,7 @@ def test_two_runs_of_the_same_engines_on_two_machines_are_two_in_charts_and_text
     assert "EPYC 9999 x8" in caption
     assert caption.count("; n=") == 1
     assert "different machines" in report.comparison(rows, "before")
-    report.write([one, other], tmp_path / "out")
+    report.write(results.read([one, other]), tmp_path / "out")
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert len(re.findall(r"(?m)^## .*\((?:before|after)\)$", text)) == 2
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stt import environment
 from stt.errors import ResultsError
 from stt.messages import Sentence, Status, Utterance
 from stt.metrics import METRICS
@@ -451,3 +452,14 @@ def test_what_was_recorded_as_ended_and_as_cancelled_has_ended(tmp_path: Path) -
         folder.append(stored(id="a", status="cancelled"))
         folder.finish(valid={"ok": True, "reasons": []})
     assert [record["status"] for record in load(tmp_path)[0].records] == ["ok"]
+
+
+def test_threads_that_the_user_limits_make_other_numbers() -> None:
+    def fingerprint(code: str = "pass", **variables: str) -> str:
+        unset = {k: v for k, v in os.environ.items() if k not in environment.THREAD_VARIABLES}
+        code = f"from stt import environment; {code}; print(environment.fingerprint())"
+        command = [sys.executable, "-c", code]
+        return subprocess.check_output(command, env={**unset, **variables}, text=True)
+
+    assert fingerprint("environment.settle()") == fingerprint()
+    assert fingerprint("environment.settle()", OMP_NUM_THREADS="1") != fingerprint()

@@ -686,7 +686,7 @@ def test_a_corpus_is_spoken_in_an_order_that_length_does_not_follow(tmp_path):
     assert abs(np.corrcoef(np.arange(200), words)[0, 1]) < 0.2
 
 
-@pytest.mark.parametrize("override", ["measure.limit=0", "measure.passes=-1", "target.limit_ms=nan", "target.metrics=[x]"])  # fmt: skip
+@pytest.mark.parametrize("override", ["measure.limit=0", "measure.passes=-1", "target.limit_ms=nan", "target.metrics=[x]", "target.metrics=[rtf]", "measure.against=[bench,bench]"])  # fmt: skip
 def test_values_with_which_nothing_can_be_measured_are_refused(override, tmp_path):
     cfg, chosen = compose(["translator=echo", "tts=tone", override])
     with pytest.raises(ConfigError, match=override.partition("=")[0].replace(".", r"\.")):

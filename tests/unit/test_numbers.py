@@ -1,0 +1,150 @@
+"""Stand-ins for numbers: what gets one, and what is written in its place."""
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stt.translator.numbers import stand_ins
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "written"),
+    [
+        ("It has 1,250,000 rows.", "It has 37QM rows.", "125万"),
+        ("It has 1,234,567 rows.", "It has 37QM rows.", "123万4567"),
+        ("It has 30000000 rows.", "It has 37QM rows.", "3000万"),
+        (
+            "About 602,214,076,000,000,000,000,000.",
+            "About 37QM.",
+            "602,214,076,000,000,000,000,000",
+        ),
+        ("Order 78451236 is late.", "Order 37QM is late.", "78451236"),
+        ("It costs 1,234,567.89 dollars.", "It costs 37QM dollars.", "1,234,567.89"),
+        ("It costs 4.5 million dollars.", "It costs 37QM dollars.", "450万"),
+        ("Add -250,000 to it.", "Add 37QM to it.", "-25万"),
+        ("Send 200,000-300,000 now.", "Send 37QM now.", "20万から30万"),
+        ("The 100,000th row.", "The 37QM row.", "10万番目"),
+        ("Port 443 is open.", "Port 374 is open.", "443"),
+        ("He is 66 years old.", "He is 374 years old.", "66"),
+        ("It is 0.003%.", "It is 374%.", "0.003"),
+        ("The 22nd row.", "The 374th row.", "22"),
+        ("Ping 192.168.1.1 now.", "Ping 37QM now.", "192.168.1.1"),
+        ("Open 127.0.0.1:8080 now.", "Open 37QM now.", "127.0.0.1:8080"),
+        ("Call 555-123-4567 now.", "Call 37QM now.", "555-123-4567"),
+        ("Version 22.11.0 is out.", "Version 37QM is out.", "22.11.0"),
+        ("At 0x7fff5a it fails.", "At 37QM it fails.", "0x7fff5a"),
+        ("It is scaled 1:50.", "It is scaled 37QM.", "1対50"),
+        ("In a ratio of 1:10, mix it.", "In a ratio of 37QM, mix it.", "1対10"),
+        ("Won by 3:2 yesterday.", "Won by 37QM yesterday.", "3対2"),
+        ("Use a 2:15 ratio.", "Use a 37QM ratio.", "2対15"),
+        ("The map is 1:25,000.", "The map is 37QM.", "1対2万5000"),
+    ],
+)
+def test_a_number_that_the_model_gets_wrong_has_a_stand_in(text, given, written):
+    said, numbers = stand_ins(text)
+    assert said == given
+    code = re.search(r"37QM|374", said)[0]
+    assert numbers.written(f"約{code}です") == f"約{written}です"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("At 14:50 it stops.", "14時50分"),
+        ("At 3:05 p.m. it stops.", "午後3時5分"),
+        ("It opens at 9:00.", "9時"),
+        ("The talk on ratios is at 1:10 p.m. today.", "午後1時10分"),
+    ],
+)
+def test_a_time_is_written_as_a_time(text, said):
+    given, numbers = stand_ins(text)
+    assert "37 o'clock" in given
+    assert numbers.written("37時に") == f"{said}に"
+
+
+def test_a_damaged_time_is_not_spoken_but_hours_that_last_are():
+    numbers = stand_ins("It is open from 8:15 to 16:45 and three hours longer on Sunday.")[1]
+    assert numbers.written("7時から58時、3時間長く") == "8時15分から16時45分、3時間長く"
+
+
+def test_a_range_of_times_and_the_end_of_a_sentence_are_kept():
+    assert stand_ins("Open 9:00-17:00 today.")[0] == "Open 37 o'clock to 58 o'clock today."
+    assert stand_ins("It ends at 2:05 p.m.")[0] == "It ends at 37 o'clock."
+
+
+@pytest.mark.parametrize(
+    ("date", "written"),
+    [
+        ("May 4, 2025", "2025年5月4日"),
+        ("Sept. 5th, 2022", "2022年9月5日"),
+        ("4 May 2025", "2025年5月4日"),
+        ("the 4th of July 1776", "1776年7月4日"),
+        ("2024-05-20", "2024年5月20日"),
+        ("2024/5/20", "2024年5月20日"),
+        ("May 4", "5月4日"),
+    ],
+)
+def test_a_date_has_another_date_as_its_stand_in(date, written):
+    said, numbers = stand_ins(f"It ends on {date}.")
+    assert said == "It ends on March 14, 2013."
+    assert numbers.written("2013年3月14日に") == f"{written}に"
+    assert "2013" not in numbers.written("2013年3月に、14日に、3月14に")
+
+
+def test_the_time_of_a_day_comes_first():
+    said, _ = stand_ins("It ended on 2024-05-20 12:30 or on May 4, 2025, at 9:00.")
+    assert said == "It ended on 37 o'clock on March 14, 2013 or on 58 o'clock on June 25, 2018."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It has 10 rows, 11 keys, 500 columns, 2,000 cells and 86400 values.",
+        "From 1999 to 2022, in the 1990s.",
+        "COVID-19, GPT-4, utf8, v1.2.3, 3.10.2, 1/2, 24/7 and 12:34:56",
+        "The slice a(1:10) and localhost:3000",
+        "It takes 10-15 minutes.",
+        "May I have 3 of them?",
+        "",
+    ],
+)
+def test_what_the_model_translates_well_stays(text):
+    assert stand_ins(text)[0] == text
+
+
+def test_what_is_in_the_text_is_no_stand_in_and_what_has_none_left_stays():
+    said, numbers = stand_ins("Of 37 or 582: 1,100,000; 1,200,000; 1.3 million; 1,400,000 rows.")
+    assert said == "Of 37 or 582: 41QM; 90QM; 26QM; 1,400,000 rows."
+    assert numbers.written("37、41QM、90QM、26QM") == "37、110万、120万、130万"
+    assert stand_ins("Of 11,000; 12,000; 13,000; 14,000; 15,000.")[0].endswith("; 90QM.")
+    text = "Of 1.1 million; 1.2 million; 1.3 million; 1.4 million; 1.5 million; 1.6 million."
+    assert stand_ins(text)[0].endswith("90QM; 1.6 million.")
+
+
+@pytest.mark.parametrize("damaged", ["7QM", "377QM", "37QMM", "37 QM", "37Q", "QM", "37"])
+def test_a_damaged_code_is_not_spoken(damaged):
+    numbers = stand_ins("It has 1,250,000 of 3,400,000 rows.")[1]
+    assert numbers.written(f"行は{damaged}です") == "行は125万です"
+
+
+def test_letters_after_a_code_are_kept():
+    numbers = stand_ins("It takes 125,000 ms.")[1]
+    assert numbers.written("37QMmsです") == "12万5000msです"
+
+
+@given(st.text("0123456789 0123456789,.:-/QMKafx(thAprilMay million p.m.", max_size=60))
+def test_whatever_the_text_is_no_code_is_left(text):
+    said, numbers = stand_ins(text)
+    assert "QM" in text or "QM" not in numbers.written(said)
+
+
+@pytest.mark.parametrize(
+    "unit", ["1", "1,", "1.1", "1:10 ", "1:1", "May 1 ", "12:30-", "1 million "]
+)
+def test_no_text_takes_long(unit):
+    began = time.perf_counter()
+    stand_ins(unit * 1300)
+    assert time.perf_counter() - began < 1
