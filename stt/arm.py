@@ -62,6 +62,7 @@ class Arm:
             parts["tts"],
             device,
             device_of_voice(parts["tts"], device),
+            language=cfg.language.target,
         )
         arm.expected = None
         arm.corpus_sha256 = None

@@ -17,40 +17,56 @@ AUDIBLE_RMS = 10 ** (-40 / 20)
 """-40 dBFS."""
 FRAME_S = 0.01
 AUDIBLE_FRAMES = 5
-"""Onset: the first of five frames of 10 ms in a row, each louder than -40 dBFS."""
+"""There is sound where five frames of 10 ms in a row are each louder than -40 dBFS, their mean apart."""
+NO_AUDIO, SILENCE = "the synthesizer made no audio", "the synthesizer made only silence"
 
 
 class Onset:
-    """Finds the onset in audio that arrives in chunks; stops looking once it is found."""
+    """Finds the first audible sample in audio that arrives in chunks; stops looking once it is found.
+
+    It is the first sample of the first frame with sound that leaves the level before it by more
+    than -40 dBFS. A constant level is not heard: what counts is the change, from the mean of the
+    frame before, or from the first sample of all.
+
+    Attributes:
+        leading_silence_s: audio before that sample; None while there is none.
+    """
 
     def __init__(self, sample_rate: int) -> None:
+        self.leading_silence_s: float | None = None
         self._rate = sample_rate
         self._frame = max(1, round(sample_rate * FRAME_S))
-        self._rest: NDArray[np.float32] | None = None
-        self._frames = 0
-        self._run = 0
-        self.leading_silence_s: float | None = None
+        self._passed = 0  # samples before those that are kept
+        self._level: float | None = None  # before those that are kept
+        self._kept: NDArray[np.float32] | None = None
 
     def feed(self, samples: NDArray[np.float32]) -> None:
         """Look at the next samples, shape (n,)."""
         import numpy as np
 
-        if self.leading_silence_s is not None:
+        if self.leading_silence_s is not None or not samples.size:
             return
-        if self._rest is not None and self._rest.size:
-            samples = np.concatenate((self._rest, samples))
-        whole = samples.size // self._frame * self._frame
-        frames = samples[:whole].reshape(-1, self._frame)
+        if self._level is None:
+            self._level = float(samples[0])
+        if self._kept is not None:
+            samples = np.concatenate((self._kept, samples))
+        frames = samples[: samples.size // self._frame * self._frame].reshape(-1, self._frame)
+        levels = np.concatenate(([self._level], frames.mean(axis=1, dtype=np.float64)))
+        loud = frames.var(axis=1, dtype=np.float64) > AUDIBLE_RMS**2
+        count = np.concatenate(([0], loud.cumsum()))
+        runs = count[AUDIBLE_FRAMES:] - count[:-AUDIBLE_FRAMES] == AUDIBLE_FRAMES
+        if runs.any():
+            begin = int(runs.argmax())
+            apart = np.abs(frames[begin] - levels[begin]) > AUDIBLE_RMS
+            onset = self._passed + begin * self._frame + int(apart.argmax())
+            self.leading_silence_s = onset / self._rate
+            self._kept = None
+            return
+        over = max(0, len(frames) - AUDIBLE_FRAMES + 1)  # frames that can no longer begin a run
+        self._passed += over * self._frame
+        self._level = float(levels[over])
         # Chunks are slices of the synthesizer's buffers: what is kept must not change under us.
-        self._rest = samples[whole:].copy()
-        for loud in np.einsum("ij,ij->i", frames, frames) / self._frame > AUDIBLE_RMS**2:
-            self._run = self._run + 1 if loud else 0
-            self._frames += 1
-            if self._run == AUDIBLE_FRAMES:
-                first = self._frames - AUDIBLE_FRAMES
-                self.leading_silence_s = first * self._frame / self._rate
-                self._rest = None
-                return
+        self._kept = samples[over * self._frame :].copy()
 
 
 def pcm16(samples: NDArray[np.float32]) -> bytes:

@@ -78,7 +78,7 @@ def quality(rows: pd.DataFrame) -> tuple[float, float] | None:
         scored["translation"].fillna("").groupby([message, scored["reference"]], sort=False).sum()
     )
     texts, references = said.tolist(), said.index.get_level_values("reference").tolist()
-    return chrf(texts, references).value, bleu(texts, references).value
+    return chrf(texts, references), bleu(texts, references)
 
 
 def counts(rows: pd.DataFrame) -> str:

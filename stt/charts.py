@@ -116,7 +116,7 @@ def distribution(
 
 
 def length(frame: pd.DataFrame, labels: dict[str, str], target: Target, caption: str) -> Figure:
-    """Latency against source words, a panel a run: every utterance, and the median of its neighbours in length (R13)."""
+    """Latency against source words, a panel a run: every utterance, and the median of its neighbours in length: longer text takes longer."""
     columns = math.ceil(math.sqrt(len(labels)))
     lines = math.ceil(len(labels) / columns)
     fig, panels = _figure(max(5.5, 3.6 * columns), 1.2 + 2.6 * lines, lines, columns)

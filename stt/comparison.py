@@ -209,7 +209,7 @@ def worse_said(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str | No
         return None
     references = [reference for _, reference in both]
     before, after = ([said[message] for message in both] for said in (was, is_))
-    scores = chrf(before, references).value, chrf(after, references).value
+    scores = chrf(before, references), chrf(after, references)
     if scores[1] >= scores[0] or paired_p(after, before, references)["chrf"] >= 0.05:
         return None
     return f"translations are worse than the baseline's (chrF {scores[1]:.1f} instead of {scores[0]:.1f})"

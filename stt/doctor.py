@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from stt import engine
-from stt.audio import Onset
+from stt.audio import NO_AUDIO, SILENCE, Onset
 from stt.config import build, check_choices, compose, options
 from stt.device import device_of_voice, require
 from stt.engine import Synthesizer, Translator
@@ -77,9 +77,9 @@ def _speak(voice: Synthesizer) -> None:
         onset = onset or Onset(chunk.sample_rate)
         onset.feed(chunk.samples)
     if onset is None:
-        raise EngineError("it says nothing")
+        raise EngineError(NO_AUDIO)
     if onset.leading_silence_s is None:
-        raise EngineError("it says only silence")
+        raise EngineError(SILENCE)
 
 
 def ask(choice: str, overrides: list[str]) -> tuple[bool, str]:

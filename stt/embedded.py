@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EMBEDDED = Path(__file__).parent / "assets" / "embedded"
+EMBEDDED = "embedded"
+"""What a translator's `model` is called for the packaged one."""
+FOLDER = Path(__file__).parent / "assets" / "embedded"
 SENTENCEPIECE = "sentencepiece.bpe.model"
 SUMS = "SHA256SUMS"
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
@@ -47,17 +49,17 @@ def sha256(path: Path) -> str:
     except OSError as error:
         raise EngineUnavailable(
             f"The model file {path} cannot be read ({error.strerror}). "
-            f"If it belongs to the package, reinstall it: pip install --force-reinstall stt"
+            f"If it belongs to the package, reinstall that from your checkout or wheel."
         ) from error
 
 
-def config(directory: Path = EMBEDDED) -> dict[str, Any]:
+def config(directory: Path = FOLDER) -> dict[str, Any]:
     """The model's `config.json`: layers, widths, special ids, ids that are `never_produced`."""
     found: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     return found
 
 
-def tensors(directory: Path = EMBEDDED) -> Tensors:
+def tensors(directory: Path = FOLDER) -> Tensors:
     """All tensors as stored: int8 weights with their scales, and floating-point vectors."""
     from safetensors.numpy import load_file
 
@@ -79,7 +81,7 @@ def dequantized(stored: Tensors) -> Tensors:
     return state
 
 
-def vocabulary(directory: Path = EMBEDDED) -> list[str]:
+def vocabulary(directory: Path = FOLDER) -> list[str]:
     """Every token in the order of its id: special tokens, pieces, `<mask>`, languages."""
     from sentencepiece import SentencePieceProcessor
 
@@ -115,7 +117,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stt"
 
 
-def ctranslate2_files(directory: Path = EMBEDDED) -> tuple[dict[str, bytes], str]:
+def ctranslate2_files(directory: Path = FOLDER) -> tuple[dict[str, bytes], str]:
     """The CTranslate2 model of a checkpoint by file name, and the checkpoint's SHA-256.
 
     The first call derives it into the user's cache; later ones read it back. What is returned
@@ -198,7 +200,7 @@ def derive_ctranslate2(directory: Path, out: Path) -> None:
     if len(tokens) != shape["vocab_size"]:
         raise EngineUnavailable(
             f"{directory} is damaged: {len(tokens)} tokens, but vocab_size={shape['vocab_size']}. "
-            f"Reinstall the package: pip install --force-reinstall stt"
+            f"If it belongs to the package, reinstall that from your checkout or wheel."
         )
     spec = TransformerSpec.from_config(
         (shape["encoder_layers"], shape["decoder_layers"]),

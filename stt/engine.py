@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from stt.device import Device
-from stt.errors import EngineError, EngineUnavailable, SttError, reason
+from stt.errors import EngineError, EngineUnavailable, SttError, install, reason
 from stt.messages import AudioChunk, Clause
 
 
@@ -27,7 +27,8 @@ class Engine(ABC):
     """What translators and synthesizers share.
 
     Class attributes:
-        extra: pip extra that installs what `load` imports ("" when the base install has it).
+        extra: pip extra that installs what `load` imports ("" when the base install has it); people are
+            told of it where an import fails.
         devices: device names the engine can run on.
         network: True when every call leaves this machine.
         random: True when the same input may give other output (a voice that draws its durations).
@@ -100,6 +101,11 @@ def load(engine: Engine, device: Device) -> dict[str, Any]:
         effective = engine.effective()
     except SttError:
         raise
+    except ImportError as error:
+        how = f"Run {install(engine.extra)} - or choose another engine." if engine.extra else ""
+        raise EngineUnavailable(
+            f"{name} cannot be loaded: {reason(error)}. {how}".strip()
+        ) from error
     except Exception as error:
         raise EngineUnavailable(f"{name} cannot be loaded: {reason(error)}") from error
     if not isinstance(effective, dict):

@@ -33,6 +33,11 @@ class ResultsError(SttError):
     """A result folder cannot be written, read or compared."""
 
 
+def install(extra: str) -> str:
+    """The line that installs an extra, in the versions this package was tested with."""
+    return f"in your checkout: pip install -c constraints.txt -e '.[{extra}]'"
+
+
 def reason(error: Exception) -> str:
     """What to tell people: our own errors are sentences, others need their kind and the line of the engine."""
     if isinstance(error, SttError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from stt.errors import EngineError
@@ -94,14 +95,20 @@ class AudioChunk:
         Raises:
             EngineError: samples of another kind or shape, out of range by far or no numbers; no such rate.
         """
-        kind = getattr(self.samples, "dtype", None)
-        if kind is None or kind.kind != "f" or self.samples.ndim != 1:
-            shape = getattr(self.samples, "shape", "?")
+        kind: Any = getattr(self.samples, "dtype", None)
+        if not hasattr(kind, "kind"):  # a list, a tensor
+            raise EngineError(
+                f"samples must be a NumPy array, not {type(self.samples).__name__}: "
+                "give a tensor's .cpu().numpy()"
+            )
+        if kind.kind != "f" or self.samples.ndim != 1:
+            shape = self.samples.shape
             raise EngineError(f"samples must be float32 of shape (n,), not {kind} of shape {shape}")
         if self.samples.size and not max(self.samples.max(), -self.samples.min()) <= _LOUDEST:
             raise EngineError("samples must be numbers in [-1, 1]")
-        if not isinstance(self.sample_rate, int) or self.sample_rate <= 0:
+        if not isinstance(self.sample_rate, Integral) or self.sample_rate <= 0:
             raise EngineError(f"sample_rate must be a whole number of Hz, not {self.sample_rate!r}")
+        object.__setattr__(self, "sample_rate", int(self.sample_rate))  # JSON knows no NumPy
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ def samples(records: Iterable[dict[str, Any]], name: str) -> tuple[list[str], li
 
 
 def imbalance(record: dict[str, Any]) -> list[str]:
-    """Why the times of an `ok` record cannot be trusted (R3); empty when its ledger balances.
+    """Why the times of an `ok` record cannot be trusted; empty when its ledger balances.
 
     The spans on the path to the first chunk must exist, be non-negative and sum to the time to
     first audio exactly; the first chunk must agree with its mark within 1 ms or 1 %.

@@ -49,6 +49,8 @@ class Pipeline:
         synthesizer: Synthesizer,
         device: Device,
         voice_device: Device | None = None,
+        *,
+        language: str,
         clock: Clock = monotonic_ns,
     ) -> None:
         self.settings = settings
@@ -57,7 +59,10 @@ class Pipeline:
         self.synthesizer = synthesizer
         self.device = device
         self.voice_device = voice_device or device
+        self.language = language
         self.clock = clock
+        self.told: set[str] = set()  # kinds of failure that were said
+        self._effective: dict[str, dict[str, Any]] = {}
         self._stream: Stream | None = None
 
     def load(self) -> None:
@@ -67,12 +72,12 @@ class Pipeline:
             EngineUnavailable: something is missing; the message says how to get it.
             UnsupportedDevice: the device is not there or does not fit.
         """
-        engine.load(self.translator, self.device)
-        engine.load(self.synthesizer, self.voice_device)
+        self._effective["translator"] = engine.load(self.translator, self.device)
+        self._effective["tts"] = engine.load(self.synthesizer, self.voice_device)
 
-    def effective(self) -> dict[str, Any]:
-        """What really runs, by stage."""
-        return {"translator": self.translator.effective(), "tts": self.synthesizer.effective()}
+    def effective(self) -> dict[str, dict[str, Any]]:
+        """What really runs, by stage, as the engines said when they were loaded."""
+        return {stage: dict(facts) for stage, facts in self._effective.items()}
 
     def close(self) -> None:
         """Close both engines."""
@@ -112,19 +117,17 @@ class Pipeline:
     @property
     def fallback(self) -> str:
         """Why an engine runs another way than it was asked to; empty when none does."""
-        reasons = (
-            engine.effective().get("fallback") for engine in (self.translator, self.synthesizer)
-        )
+        reasons = (facts.get("fallback") for facts in self._effective.values())
         return "; ".join(str(reason) for reason in reasons if reason)
 
     def reload_translator(self) -> None:
         """Put a fresh translator in the place of one that hangs."""
         fresh = replace(self.translator)  # type: ignore[type-var]
-        fresh.load(self.device)
+        self._effective["translator"] = engine.load(fresh, self.device)
         self.translator = fresh
 
     def reload_synthesizer(self) -> None:
         """Put a fresh synthesizer in the place of one that hangs."""
         fresh = replace(self.synthesizer)  # type: ignore[type-var]
-        fresh.load(self.voice_device)
+        self._effective["tts"] = engine.load(fresh, self.voice_device)
         self.synthesizer = fresh

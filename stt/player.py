@@ -6,11 +6,9 @@ breaks because the next chunk was late, when it ends, and how far it trails the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-
-from stt.messages import Utterance
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +19,6 @@ class Playback:
         starts_ns: when each non-empty chunk began to play.
         audible_ns: when the first audible sample played; None when nothing audible was produced.
         end_ns: when the last sample had played; the loudspeaker is free again.
-        audio_ns: audio played; `end_ns - starts_ns[0]` is `audio_ns + gap_ns`.
         gap_ns: silence between chunks that should touch.
         underruns: how often the loudspeaker ran dry before the last chunk.
         lag_ns: how much later the last sample played than had speech begun when the text arrived.
@@ -30,7 +27,6 @@ class Playback:
     starts_ns: tuple[int, ...]
     audible_ns: int | None
     end_ns: int
-    audio_ns: int
     gap_ns: int
     underruns: int
     lag_ns: int
@@ -43,7 +39,6 @@ def playback(
     leading_silence_s: float | None = 0.0,
     arrived_ns: int = 0,
     free_ns: int | None = None,
-    prebuffer_ms: float = 0.0,
 ) -> Playback | None:
     """Play the chunks of one utterance.
 
@@ -53,7 +48,6 @@ def playback(
         leading_silence_s: audio before the onset; None when nothing is audible.
         arrived_ns: when the text of the utterance arrived, on the clock of the chunks.
         free_ns: when earlier speech ends; None for an idle loudspeaker.
-        prebuffer_ms: audio that must be waiting (or the utterance complete) before playback starts.
 
     Returns:
         None when there is no audio.
@@ -65,11 +59,7 @@ def playback(
     for _, samples in sounding:
         edges.append(edges[-1] + samples)
     edges_ns = [samples * 1_000_000_000 // sample_rate for samples in edges]
-    buffered = next(
-        (i for i, end_ns in enumerate(edges_ns[1:]) if end_ns >= prebuffer_ms * 1e6),
-        len(sounding) - 1,
-    )
-    clock_ns = sounding[buffered][0]
+    clock_ns = sounding[0][0]
     if free_ns is not None:
         clock_ns = max(clock_ns, free_ns)
 
@@ -92,31 +82,7 @@ def playback(
         starts_ns=tuple(starts_ns),
         audible_ns=audible_ns,
         end_ns=clock_ns,
-        audio_ns=edges_ns[-1],
         gap_ns=gap_ns,
         underruns=underruns,
         lag_ns=clock_ns - arrived_ns - edges_ns[-1],
     )
-
-
-def play(
-    utterances: Iterable[Utterance], *, prebuffer_ms: float = 0.0
-) -> Iterator[Playback | None]:
-    """Play a whole stream on one loudspeaker, in order; speech waits for the speech before it.
-
-    Yields:
-        One playback an utterance, on the clock of its marks; None where there was no audio.
-    """
-    free_ns: int | None = None
-    for utterance in utterances:
-        played = playback(
-            utterance.chunks,
-            utterance.sample_rate,
-            leading_silence_s=utterance.leading_silence_s,
-            arrived_ns=utterance.marks_ns["arrived"],
-            free_ns=free_ns,
-            prebuffer_ms=prebuffer_ms,
-        )
-        if played is not None:
-            free_ns = played.end_ns
-        yield played

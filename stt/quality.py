@@ -5,30 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True)
-class Score:
-    """A corpus score.
-
-    Attributes:
-        value: 0 to 100.
-        signature: sacrebleu's record of how it was computed.
-    """
-
-    value: float
-    signature: str
-
-
-def chrf(translations: Sequence[str], references: Sequence[str]) -> Score:
-    """Character n-gram F-score of a corpus (Popović 2015), as sacrebleu computes it."""
+def chrf(translations: Sequence[str], references: Sequence[str]) -> float:
+    """Character n-gram F-score of a corpus (Popović 2015), as sacrebleu computes it; 0 to 100."""
     return _score(_metric("chrf"), translations, references)
 
 
-def bleu(translations: Sequence[str], references: Sequence[str]) -> Score:
-    """BLEU of a corpus over characters, which need no Japanese tokenizer."""
+def bleu(translations: Sequence[str], references: Sequence[str]) -> float:
+    """BLEU of a corpus over characters, which need no Japanese tokenizer; 0 to 100."""
     return _score(_metric("bleu"), translations, references)
 
 
@@ -58,9 +44,8 @@ def _metric(name: str) -> Any:
     return CHRF() if name == "chrf" else BLEU(tokenize="char")
 
 
-def _score(metric: Any, translations: Sequence[str], references: Sequence[str]) -> Score:
-    found = metric.corpus_score(list(translations), [list(references)])
-    return Score(float(found.score), str(metric.get_signature()))
+def _score(metric: Any, translations: Sequence[str], references: Sequence[str]) -> float:
+    return float(metric.corpus_score(list(translations), [list(references)]).score)
 
 
 SYLLABLE_CHARS, SYLLABLE_TIMES, PHRASE_TIMES = 2, 7, 4

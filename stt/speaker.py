@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stt.audio import resample
-from stt.errors import ConfigError, EngineUnavailable
+from stt.errors import ConfigError, EngineUnavailable, install
 from stt.messages import AudioChunk
 from stt.sinks import Sink
 
@@ -72,7 +72,7 @@ class Speaker(Sink):
         except ImportError as error:
             raise EngineUnavailable(
                 f"sink=speaker needs sounddevice, which is not installed ({error}). "
-                f"Run: pip install 'stt[speaker]' - or choose sink=wav."
+                f"Run {install('speaker')} - or choose sink=wav."
             ) from error
         except OSError as error:
             raise EngineUnavailable(

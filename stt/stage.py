@@ -51,6 +51,11 @@ class Job:
             self._onset, self.sample_rate = Onset(chunk.sample_rate), chunk.sample_rate
         self._onset.feed(chunk.samples)
 
+    @property
+    def leading_silence_s(self) -> float | None:
+        """Audio before the first audible sample; None while nothing audible was handed over."""
+        return self._onset.leading_silence_s if self._onset else None
+
     def utterance(self) -> Utterance:
         """What became of it, frozen."""
         return Utterance(
@@ -64,7 +69,7 @@ class Job:
             clauses=len(self.clauses),
             chunks=tuple(self.chunks),
             sample_rate=self.sample_rate,
-            leading_silence_s=self._onset.leading_silence_s if self._onset else None,
+            leading_silence_s=self.leading_silence_s,
         )
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import queue
+import re
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from stt import engine
+from stt.audio import NO_AUDIO, SILENCE
 from stt.errors import EngineError, reason
 from stt.messages import Delta, Status, Utterance
 from stt.quality import degeneration
@@ -52,7 +54,6 @@ class Stream:
         self._jobs: dict[int, Job] = {}
         self._yielded: Job | None = None  # the caller has it, and nothing is left to say of it
         self._stopping = False
-        self._silenced = False  # the sink failed, and this was said
         self._error: BaseException | None = None
         self._done: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._translate = Stage(
@@ -230,7 +231,7 @@ class Stream:
                 try:
                     self._sink.write(job.sentence.id, chunk)
                 except Exception as error:
-                    self._not_taken(job, error)
+                    job.end(Status.failed, _why("sink", error))
                     return
                 job.hear(chunk, handed_ns)
 
@@ -241,27 +242,32 @@ class Stream:
             with self._storing:
                 self._sink.end(job.sentence.id)
         except Exception as error:
-            self._not_taken(job, error)
+            job.end(Status.failed, _why("sink", error))
         try:
             self._judge(job)
         except Exception as error:
             job.end(Status.failed, _why("engine", error))
+        self._tell(job)
         job.spoken.set()
         self._done.put(job)
 
-    def _not_taken(self, job: Job, error: Exception) -> None:
-        """The sink failed: said at once, for who listens does not read records; but only once."""
-        why = _why("sink", error)
-        job.end(Status.failed, why)
-        if not self._silenced:
-            log.error("%s. The speech of %s is lost; the run goes on", why, job.sentence.id)
-        self._silenced = True
+    def _tell(self, job: Job) -> None:
+        """Who listens does not read records: what is lost is said at once, but only once of each kind."""
+        if not job.lost or job.error is None:
+            return
+        kind = re.split(r"[\d'\"]", job.error)[0]  # figures and quotations are of this sentence
+        if kind not in self._pipeline.told:
+            self._pipeline.told.add(kind)
+            why = job.error.rstrip(".")
+            log.warning("%s. Speech of %s is lost; the run goes on", why, job.sentence.id)
 
     def _judge(self, job: Job) -> None:
         """Give `job` a status worse than ok for what is wrong with its translation, its audio or its engines."""
         if job.status is not Status.ok:
             return
-        fault = self._fault(job.sentence.text, "".join(clause.text for clause in job.clauses))
+        said = "".join(clause.text for clause in job.clauses)
+        judged = self._pipeline.translator.translates
+        fault = judged and degeneration(job.sentence.text, said, self._pipeline.language)
         if any(clause.truncated for clause in job.clauses):
             job.end(
                 Status.truncated,
@@ -269,16 +275,10 @@ class Stream:
             )
         elif fault:
             job.end(Status.degenerate, fault)
-        elif not any(count for _, count in job.chunks):
-            job.end(Status.failed, "the synthesizer made no audio")
+        elif job.leading_silence_s is None:
+            job.end(Status.failed, SILENCE if job.chunks else NO_AUDIO)
         elif self._pipeline.fallback:
             job.end(Status.fallback, self._pipeline.fallback)
-
-    def _fault(self, source: str, translation: str) -> str | None:
-        translator = self._pipeline.translator
-        if not translator.translates:
-            return None
-        return degeneration(source, translation, getattr(translator, "target_language", "jpn_Jpan"))
 
 
 def _why(stage: str, error: Exception) -> str:

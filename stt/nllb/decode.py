@@ -215,5 +215,5 @@ class Decoder:
 
 _NOT_FINITE = (
     "The model's logits are not finite for this sentence (NaN or infinity). "
-    "Try translator.precision=fp32; if it happens for every sentence, the checkpoint is damaged."
+    "Try translator.precision=float32; if it happens for every sentence, the checkpoint is damaged."
 )

@@ -23,8 +23,6 @@ from stt.translator.loops import ATTEMPTS, loop, without_loops
 from stt.translator.numbers import Numbers
 from stt.translator.plain import characters
 
-EMBEDDED = "embedded"
-
 
 class Precision(StrEnum):
     """What the matrices are multiplied in; activations between them are float32."""
@@ -70,9 +68,11 @@ class CTranslate2(Translator):
         import ctranslate2
         from sentencepiece import SentencePieceProcessor
 
-        folder = embedded.EMBEDDED if self.model == EMBEDDED else Path(self.model).expanduser()
+        folder = (
+            embedded.FOLDER if self.model == embedded.EMBEDDED else Path(self.model).expanduser()
+        )
         files, known = self._read(folder)
-        self._known = characters(known) if self.model == EMBEDDED else frozenset()
+        self._known = characters(known) if self.model == embedded.EMBEDDED else frozenset()
         self._threads = self.threads or device.threads
         before = native_threads()
         # On a thread that ends: OpenMP keeps a team for each thread that ever asked for one,
@@ -102,7 +102,7 @@ class CTranslate2(Translator):
 
     def _read(self, folder: Path) -> tuple[dict[str, bytes] | None, list[str]]:
         """Model files in memory (None: CTranslate2 reads the folder) and the vocabulary."""
-        if self.model == EMBEDDED:
+        if self.model == embedded.EMBEDDED:
             longest = embedded.config(folder)["max_position_embeddings"]
             if self.max_length > longest:
                 raise ConfigError(

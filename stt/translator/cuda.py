@@ -18,7 +18,6 @@ from stt.translator.clauses import Clauses
 from stt.translator.numbers import Numbers
 from stt.translator.plain import characters
 
-EMBEDDED = "embedded"
 RANDOM = "random-"
 """Before the name of a shape: that shape with random weights and the packaged tokenizer, for speed only."""
 WIDEST_BEAM = 5
@@ -31,8 +30,8 @@ TRITON_FROM = (9, 0)
 class Precision(StrEnum):
     """What the decoder's weights are stored in; int8 has a scale per row and bfloat16 activations."""
 
-    fp32 = "fp32"
-    bf16 = "bf16"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
     int8 = "int8"
 
 
@@ -91,14 +90,9 @@ class NllbCuda(Translator):
 
     def load(self, device: Device) -> None:
         """Read the weights, compile the kernels, capture the graphs."""
-        try:
-            import torch
-            import transformers
-        except ImportError as error:
-            raise EngineUnavailable(
-                f"This translator needs torch and transformers, which are not installed ({error}). "
-                f"Run: pip install 'stt[torch]' - or choose translator=embedded."
-            ) from error
+        import torch
+        import transformers
+
         name = torch_device(device)
         way = self._way(name)
         folder = self._folder()
@@ -123,7 +117,7 @@ class NllbCuda(Translator):
         )  # a checkpoint in parts has no one checksum
         self._sha256 = embedded.sha256(checkpoint) if known else None
         self._tokenizer = tokenizer
-        packaged = folder == embedded.EMBEDDED
+        packaged = folder == embedded.FOLDER
         self._known = characters(embedded.vocabulary()) if packaged else frozenset()
         self._language = tokenizer.convert_tokens_to_ids(self.target_language)
         try:
@@ -173,8 +167,8 @@ class NllbCuda(Translator):
         return Kernels.torch if capability < TRITON_FROM else Kernels.persistent
 
     def _folder(self) -> Path:
-        if self.model == EMBEDDED or self._random:
-            return embedded.EMBEDDED
+        if self.model == embedded.EMBEDDED or self._random:
+            return embedded.FOLDER
         if (folder := Path(self.model).expanduser()).is_dir():
             return folder
         from huggingface_hub import snapshot_download
@@ -205,7 +199,7 @@ class NllbCuda(Translator):
         from stt.nllb import decode, model, vocabulary, weights
 
         triton = way in (Kernels.fused, Kernels.persistent)
-        wide, int8 = self.precision == Precision.fp32, self.precision == Precision.int8
+        wide, int8 = self.precision == Precision.float32, self.precision == Precision.int8
         dtype = torch.float32 if wide or (int8 and name == "cpu") else torch.bfloat16
         dtypes = dtype, torch.float32 if int8 and triton else dtype
         if self._random:

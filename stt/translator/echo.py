@@ -17,7 +17,7 @@ class Echo(Translator):
     """Returns the text itself as one clause.
 
     Attributes:
-        delay_ms: sleeps this long first (measuring rule R7: the harness must report it back).
+        delay_ms: sleeps this long first (what is measured must be that, within 1 ms or 2 %).
     """
 
     translates = False

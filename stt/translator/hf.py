@@ -16,10 +16,8 @@ from stt.translator import tidy, too_long
 from stt.translator.loops import without_loops
 from stt.translator.plain import characters
 
-EMBEDDED = "embedded"
 
-
-class Dtype(StrEnum):
+class Precision(StrEnum):
     """What weights and activations are kept in."""
 
     float32 = "float32"
@@ -51,7 +49,7 @@ class Transformers(Translator):
 
     model: str
     revision: str | None
-    dtype: Dtype
+    precision: Precision
     beam: int
     max_length: int
     compile: Compile
@@ -65,18 +63,13 @@ class Transformers(Translator):
 
     def load(self, device: Device) -> None:
         """Read the weights; a hub model must have been downloaded before."""
-        try:
-            import torch
-            import transformers
-        except ImportError as error:
-            raise EngineUnavailable(
-                f"This translator needs torch and transformers, which are not installed ({error}). "
-                f"Run: pip install 'stt[torch]' - or choose translator=embedded."
-            ) from error
+        import torch
+        import transformers
+
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         name = torch_device(device)
-        dtype = getattr(torch, self.dtype.value)
-        if self.model == EMBEDDED:
+        dtype = getattr(torch, self.precision.value)
+        if self.model == embedded.EMBEDDED:
             self._load_embedded(dtype)
         else:
             self._load_downloaded(dtype)
@@ -104,7 +97,7 @@ class Transformers(Translator):
         import torch
         from transformers import AutoConfig, AutoTokenizer, M2M100ForConditionalGeneration
 
-        folder = embedded.EMBEDDED
+        folder = embedded.FOLDER
         self._revision: str | None = embedded.sha256(folder / "model.safetensors")
         stored = embedded.dequantized(embedded.tensors(folder))
         self._model = M2M100ForConditionalGeneration.from_pretrained(
@@ -143,8 +136,8 @@ class Transformers(Translator):
         return {
             "engine": self._versions,
             "model": self.model,
-            "sha256" if self.model == EMBEDDED else "revision": self._revision,
-            "dtype": str(model.lm_head.weight.dtype).removeprefix("torch."),
+            "sha256" if self.model == embedded.EMBEDDED else "revision": self._revision,
+            "precision": str(model.lm_head.weight.dtype).removeprefix("torch."),
             "attention": model.config._attn_implementation,
             "device": model.device.type,
             "threads": self._threads,

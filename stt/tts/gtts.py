@@ -15,10 +15,10 @@ from typing import Any
 
 from stt.device import Device
 from stt.engine import Synthesizer, Unit
-from stt.errors import EngineError, EngineUnavailable
+from stt.errors import EngineError, EngineUnavailable, install
 from stt.messages import AudioChunk
 
-_INSTALL = "pip install 'stt[gtts]' && pip install --no-deps gTTS==2.5.4"
+_ITSELF = "pip install --no-deps gTTS==2.5.4"
 
 
 @dataclass
@@ -50,20 +50,18 @@ class GTTS(Synthesizer):
             import soundfile
         except (ImportError, OSError) as error:  # OSError: soundfile without libsndfile
             raise EngineUnavailable(
-                f"tts=gtts: {error}. Run: {_INSTALL} (--no-deps because gTTS pins an old click, "
-                f"for its command line only, which would break huggingface_hub)."
+                f"tts=gtts: {error}. Run {install(self.extra)} and then: {_ITSELF} (--no-deps because gTTS "
+                f"pins an old click, for its command line only, which would break huggingface_hub)."
             ) from error
         self._gtts: Any = gtts
         self._soundfile: Any = soundfile
-        self._sample_rate: int | None = None
 
     def effective(self) -> dict[str, Any]:
-        """Versions and service; the sample rate once something was spoken."""
+        """Versions and service; each answer has its own sample rate."""
         return {
             "engine": "gtts",
             "version": f"gTTS {self._gtts.__version__}",
             "host": f"translate.google.{self.domain}",
-            "sample_rate": self._sample_rate,
             "device": "network",
             "threads": 1,
             "fallback": None,
@@ -89,7 +87,6 @@ class GTTS(Synthesizer):
             raise EngineError(
                 f"tts=gtts: the answer of {len(mp3)} bytes is not an MP3: {error}"
             ) from error
-        self._sample_rate = rate
         return AudioChunk(samples.mean(axis=1), rate)
 
     def _why(self, error: Exception) -> str:

@@ -33,7 +33,6 @@ _FUNCTIONS: dict[str, tuple[object, list[object]]] = {
     "generate_sample_sequence": (_FLAG, [_POINTER]),
     "save_generated_parameter": (None, [_POINTER, _SIZE, _POINTER]),
     "get_nstate": (_SIZE, [_POINTER]),
-    "get_nstream": (_SIZE, [_POINTER]),
     "get_total_state": (_SIZE, [_POINTER]),
     "get_total_frame": (_SIZE, [_POINTER]),
     "get_state_duration": (_SIZE, [_POINTER, _SIZE]),
@@ -107,7 +106,6 @@ class Voice:
         if self._call["load"](self._engine, (ctypes.c_char_p * 1)(voice), 1) != _YES:
             raise EngineUnavailable(f"The HTS engine cannot load the voice {voice.decode()}.")
         self._states: int = self._call["get_nstate"](self._engine)
-        self.streams: int = self._call["get_nstream"](self._engine)
         self.sample_rate: int = self._call["get_sampling_frequency"](self._engine)
         self.period: int = self._call["get_fperiod"](self._engine)
         self.alpha: float = self._call["get_alpha"](self._engine)

@@ -52,15 +52,11 @@ class Piper(Synthesizer):
                 "`python -m piper.download_voices NAME` fetches a published one; each has its own "
                 "licence."
             )
-        try:
-            import onnxruntime
-            import piper
-            from piper.config import PiperConfig
-        except ImportError as error:
-            raise EngineUnavailable(
-                f"tts=piper: {error}. Run: pip install 'stt[piper]' (GPL-3.0-or-later)."
-            ) from error
         from importlib.metadata import version
+
+        import onnxruntime
+        import piper
+        from piper.config import PiperConfig
 
         path = Path(self.model).expanduser()
         settings = Path(f"{path}.json")

@@ -26,7 +26,7 @@ class Tone(Synthesizer):
         chunk_ms: length of each chunk but the last. A whole number of periods, so that chunks join
             without a click.
         sample_rate: in Hz.
-        delay_ms: sleeps this long first (measuring rule R7: the harness must report it back).
+        delay_ms: sleeps this long first (what is measured must be that, within 1 ms or 2 %).
     """
 
     unit: Unit

@@ -31,7 +31,8 @@ def eager_switching():
 @pytest.mark.parametrize("choice", ["overlapped", "sequential"])
 def test_the_pipeline_adds_a_fraction_of_a_millisecond_to_a_sentence(benchmark, choice):
     cfg, _ = compose([f"pipeline={choice}", "translator=echo", "tts=tone"])
-    pipeline = Pipeline(*(build(cfg[part], part) for part in PARTS))
+    parts = (build(cfg[part], part) for part in PARTS)
+    pipeline = Pipeline(*parts, language="jpn_Jpan")
     pipeline.load()
     lines = read_corpus(None)
     took_ms = []

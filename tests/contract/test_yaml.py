@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import get_type_hints
 
 import pytest
 
@@ -26,6 +27,15 @@ def test_a_yaml_file_has_exactly_the_fields_of_its_class(group, name):
 @pytest.mark.parametrize(("group", "name"), FILES)
 def test_a_yaml_file_says_what_it_is(group, name):
     assert options(group)[name].endswith("."), "its first comment is shown by --help"
+
+
+@pytest.mark.parametrize("name", [n for n in options("translator") if n != "echo"])
+def test_translators_say_their_precision_in_one_way_so_that_it_can_be_swept(name):
+    cfg, _ = compose([f"translator={name}"])
+    engine = type(build(cfg.translator, f"translator={name}"))
+    known = {str(choice) for choice in get_type_hints(engine)["precision"]}
+    assert "float32" in known
+    assert known <= {"float32", "bfloat16", "float16", "int8"}
 
 
 @pytest.mark.parametrize("name", list(options("experiment")))

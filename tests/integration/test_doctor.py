@@ -32,14 +32,14 @@ def test_what_does_not_run_says_what_to_do():
     assert found.returncode == 1
     assert "ok  translator=echo" in found.stdout
     assert "--  tts=piper" in found.stdout
-    assert "tts.model=/path/to/voice.onnx" in found.stdout or "stt[piper]" in found.stdout
+    assert "tts.model=/path/to/voice.onnx" in found.stdout or "'.[piper]'" in found.stdout
     assert "Traceback" not in found.stdout + found.stderr
 
 
 @pytest.mark.parametrize(
     ("asked", "wanted"),
     [
-        (("tts=piper", "tts.model=/tmp/none.onnx"), ("none.onnx", "stt[piper]")),
+        (("tts=piper", "tts.model=/tmp/none.onnx"), ("none.onnx", "'.[piper]'")),
         (("translator=echo", "tts=tone", "tts.ms_per_char=50"), ("ok  tts=tone",)),
     ],
 )

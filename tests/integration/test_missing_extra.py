@@ -32,16 +32,24 @@ def without(tmp_path_factory):
 @pytest.mark.parametrize(
     ("missing", "choice", "line"),
     [
-        ("torch", "translator=embedded_hf", "pip install 'stt[torch]'"),
-        ("transformers", "translator=nllb600m_bf16", "pip install 'stt[torch]'"),
-        ("torch transformers triton", "translator=embedded_cuda", "pip install 'stt[torch]'"),
-        ("piper", "tts=piper", "pip install 'stt[piper]'"),
-        ("onnxruntime", "tts=piper", "pip install 'stt[piper]'"),
-        ("gtts", "tts=gtts", "pip install 'stt[gtts]'"),
+        ("torch", "translator=embedded_hf", "pip install -c constraints.txt -e '.[torch]'"),
+        (
+            "transformers",
+            "translator=nllb600m_bf16",
+            "pip install -c constraints.txt -e '.[torch]'",
+        ),
+        (
+            "torch transformers triton",
+            "translator=embedded_cuda",
+            "pip install -c constraints.txt -e '.[torch]'",
+        ),
+        ("piper", "tts=piper", "pip install -c constraints.txt -e '.[piper]'"),
+        ("onnxruntime", "tts=piper", "pip install -c constraints.txt -e '.[piper]'"),
+        ("gtts", "tts=gtts", "pip install -c constraints.txt -e '.[gtts]'"),
         pytest.param(
             "soundfile",
             "tts=gtts",
-            "pip install 'stt[gtts]'",
+            "pip install -c constraints.txt -e '.[gtts]'",
             marks=pytest.mark.skipif(not find_spec("gtts"), reason="gTTS is missing, too"),
         ),
     ],

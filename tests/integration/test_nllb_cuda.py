@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device in this machine"),
 ]
-FOLDER = embedded.EMBEDDED
+FOLDER = embedded.FOLDER
 TEXT = "When we started out, there were things we didn't know."
 
 
@@ -75,7 +75,7 @@ def test_results_do_not_change_from_run_to_run(sources, int8):
 
 def engine(**changes):
     chosen = {
-        "model": "embedded", "revision": None, "precision": Precision.bf16,
+        "model": "embedded", "revision": None, "precision": Precision.bfloat16,
         "kernels": Kernels.auto, "graph": True, "vocabulary": "full", "beam": 1,
         "max_length": 64, "min_clause_chars": 1, "source_language": "eng_Latn",
         "target_language": "jpn_Jpan",
@@ -89,7 +89,7 @@ def spoken(translator):
 
 @pytest.mark.parametrize("kernels", list(Kernels))
 def test_clauses_stream_and_every_kind_of_step_says_what_ran(kernels):
-    translator = engine(kernels=kernels, precision=Precision.fp32)
+    translator = engine(kernels=kernels, precision=Precision.float32)
     translator.load(Device("cuda", 1))
     ran = translator.effective()
     assert ran["graph"] is True

@@ -15,7 +15,7 @@ from stt.nllb import decode, model, weights  # noqa: E402
 from stt.translator.cuda import Kernels, NllbCuda, Precision  # noqa: E402
 
 pytestmark = pytest.mark.engine
-FOLDER = embedded.EMBEDDED
+FOLDER = embedded.FOLDER
 SPEECH = FOLDER.parent / "speech.tsv"
 
 
@@ -113,7 +113,7 @@ def test_a_damaged_weight_is_an_error_of_the_sentence_and_the_next_one_is_fine(t
 
 def engine(**changes):
     chosen = {
-        "model": "embedded", "revision": None, "precision": Precision.fp32,
+        "model": "embedded", "revision": None, "precision": Precision.float32,
         "kernels": Kernels.auto, "graph": None, "vocabulary": "full", "beam": 1,
         "max_length": 256, "min_clause_chars": 1, "source_language": "eng_Latn",
         "target_language": "jpn_Jpan",

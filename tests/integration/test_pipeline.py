@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import dataclass
@@ -11,13 +12,17 @@ import pytest
 
 from stt.device import Device
 from stt.engine import Synthesizer, Translator, Unit
+from stt.errors import EngineError
 from stt.messages import AudioChunk, Clause, Delta, Status
+from stt.metrics import metrics
 from stt.pipeline import Pipeline, Settings
 from stt.segment import Segmenter
 from stt.sinks import Discard
+from stt.stored import record
 from stt.timeline import ledger, monotonic_ns
 
 NEVER = threading.Event()
+SOUND = 0.5 * np.sin(np.arange(2400, dtype=np.float32) / 8)
 
 
 @dataclass
@@ -45,7 +50,7 @@ class Words(Translator):
 
 @dataclass
 class Beep(Synthesizer):
-    """A tenth of a second of noise a call; hangs when told 'stuck'."""
+    """A tenth of a second of sound a call; hangs when told 'stuck'."""
 
     unit: Unit
 
@@ -58,13 +63,13 @@ class Beep(Synthesizer):
     def synthesize(self, text):
         if "stuck" in text:
             NEVER.wait()
-        yield AudioChunk(np.full(2400, 0.5, np.float32), 24000)
+        yield AudioChunk(SOUND, 24000)
 
 
-def pipeline(overlap=True, unit=Unit.clause, timeout_s=0.5):
+def pipeline(overlap=True, unit=Unit.clause, timeout_s=0.5, language="jpn_Jpan"):
     segmenter = Segmenter(Unit.sentence, 600, 24)
     settings = Settings(overlap, 2, timeout_s)
-    return Pipeline(settings, segmenter, Words(), Beep(unit), Device("cpu", 1))
+    return Pipeline(settings, segmenter, Words(), Beep(unit), Device("cpu", 1), language=language)
 
 
 def speak(pipe, *texts, closed_loop=False):
@@ -154,6 +159,77 @@ def test_a_chunk_without_samples_is_no_speech():
 
 
 @pytest.mark.parametrize(
+    "samples",
+    [np.zeros(24000, np.float32), np.full(24000, 0.3, np.float32), SOUND[:1000]],
+    ids=["zeros", "a constant", "40 ms"],
+)
+def test_a_voice_that_makes_only_silence_has_failed(samples):
+    class Silent(Beep):
+        def synthesize(self, text):
+            yield AudioChunk(samples, 24000)
+
+    pipe = pipeline(unit=Unit.sentence)
+    pipe.synthesizer = Silent(Unit.sentence)
+    (utterance,) = speak(pipe, "One.")
+    assert (utterance.status, utterance.error) == (
+        Status.failed,
+        "the synthesizer made only silence",
+    )
+
+
+def test_speech_is_audible_when_the_chunk_with_its_first_sample_arrives():
+    class Late(Beep):
+        def synthesize(self, text):
+            yield AudioChunk(np.zeros(1, np.float32), 24000)
+            time.sleep(0.3)
+            yield AudioChunk(SOUND, 24000)
+
+    pipe = pipeline(unit=Unit.sentence, timeout_s=5)
+    pipe.synthesizer = Late(Unit.sentence)
+    (utterance,) = speak(pipe, "One.")
+    assert utterance.status is Status.ok
+    values = metrics(record(utterance, session=1, pass_=1, phase="measure"))
+    assert values["ttfa_audible_ms"] >= 300
+    assert values["ttfa_audible_ms"] - values["total_ms"] < 1
+
+
+def test_what_is_lost_is_said_at_once_and_once_of_each_kind(caplog):
+    class Picky(Words):
+        def translate(self, text):
+            if "refuse" in text:
+                raise EngineError(f"It cannot read {text!r}.")
+            return super().translate(text)
+
+    pipe = pipeline()
+    pipe.translator = Picky()
+    bad = ["Please refuse.", "Please hang.", "You are stuck.", "Please raise."]
+    said = speak(pipe, "One.", *bad, "Two.", "I refuse.", "I hang.")
+    assert sum(u.status is not Status.ok for u in said) == 6
+    speak(pipe, "They refuse.")
+    told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert told == [
+        "translator: It cannot read 'Please refuse.'. Speech of s1 is lost; the run goes on",
+        "the translator took longer than 0.5 s. Speech of s2 is lost; the run goes on",
+        "the synthesizer took longer than 0.5 s. Speech of s3 is lost; the run goes on",
+        f"{said[4].error}. Speech of s4 is lost; the run goes on",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("language", "status"), [("deu_Latn", Status.ok), ("jpn_Jpan", Status.degenerate)]
+)
+def test_a_translation_is_judged_in_the_language_that_was_asked_for(language, status):
+    class German(Words):
+        def translate(self, text):
+            yield Clause("Der Server läuft wieder.")
+
+    pipe = pipeline(language=language)
+    pipe.translator = German()
+    (utterance,) = speak(pipe, "The server is running again.")
+    assert utterance.status is status
+
+
+@pytest.mark.parametrize(
     ("said", "fault"), [("text", "Clause"), (Clause(None), "Clause"), (Clause(b"x"), "Clause")]
 )
 def test_a_translator_that_yields_something_else_costs_its_sentences_not_the_run(said, fault):
@@ -177,6 +253,8 @@ def test_a_translator_that_yields_something_else_costs_its_sentences_not_the_run
         (np.full(10, 1000, np.float32), 24000),
         (np.zeros(10, np.float32), 0),
         (np.zeros(10, np.float32), "24000"),
+        (np.zeros(10, np.float32), 24000.0),
+        ([0.0] * 10, 24000),
     ],
 )
 def test_what_is_no_audio_is_not_played_as_noise(samples, rate):
@@ -191,11 +269,22 @@ def test_what_is_no_audio_is_not_played_as_noise(samples, rate):
     assert utterance.error.startswith("synthesizer: s")
 
 
+def test_a_tensor_is_answered_with_how_to_make_an_array_of_it():
+    torch = pytest.importorskip("torch", reason="needs the extra torch")
+    with pytest.raises(EngineError, match=r"NumPy array, not Tensor: .*\.cpu\(\)\.numpy\(\)"):
+        AudioChunk(torch.zeros(10), 24000)
+
+
+def test_a_whole_number_of_numpy_is_a_rate_and_can_be_recorded():
+    chunk = AudioChunk(np.zeros(10, np.float32), np.int64(16000))
+    assert json.dumps(chunk.sample_rate) == "16000"
+
+
 def test_a_rate_that_changes_within_an_utterance_is_refused():
     class Wrong(Beep):
         def synthesize(self, text):
             for rate in (24000, 16000):
-                yield AudioChunk(np.full(2400, 0.5, np.float32), rate)
+                yield AudioChunk(SOUND, rate)
 
     pipe = pipeline()
     pipe.synthesizer = Wrong(Unit.clause)
@@ -217,15 +306,23 @@ def test_a_sink_that_raises_anything_costs_its_sentence(method):
     assert [u.error for u in ended] == ["sink: ValueError: no disk"] * 2
 
 
-def test_an_engine_that_cannot_say_what_runs_costs_sentences_not_the_run():
-    class Lost(Words):
+def test_an_engine_is_asked_what_runs_when_it_is_loaded_and_never_while_it_works():
+    class Asked(Words):
+        times = 0
+
         def effective(self):
-            raise RuntimeError("device lost")
+            Asked.times += 1
+            return {"fallback": f"load {Asked.times}"}
 
     pipe = pipeline()
-    pipe.translator = Lost()
-    ended = speak(pipe, "One.", "Two.")
-    assert [u.error for u in ended] == ["engine: RuntimeError: device lost"] * 2
+    pipe.translator = Asked()
+    pipe.load()
+    ended = speak(pipe, "One.", "Two.", "Please hang.", "Three.")
+    reasons = {"s0": "load 1", "s1": "load 1", "s3": "load 2"}
+    fallen_back = {u.sentence.id: u.error for u in ended if u.status is Status.fallback}
+    assert fallen_back == reasons
+    assert pipe.effective()["translator"] == {"fallback": "load 2"}
+    assert Asked.times == 2
 
 
 def test_what_ends_a_thread_ends_the_run():

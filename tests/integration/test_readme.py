@@ -11,7 +11,8 @@ import pytest
 
 from stt import report, results
 from stt.config import compose
-from stt.embedded import EMBEDDED, sha256
+from stt.embedded import FOLDER, sha256
+from stt.errors import install
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,6 +37,10 @@ def commands():
 def test_a_command_names_what_exists(overrides):
     cfg, _ = compose(list(overrides))
     assert cfg.translator._target_.startswith("stt.")
+
+
+def test_errors_name_extras_as_the_readme_installs_them():
+    assert install("speaker").partition(": ")[2] in README
 
 
 def test_links_lead_somewhere():
@@ -79,7 +84,7 @@ def test_the_measured_default_spoke_with_the_model_that_ships(published):
         run["choices"]["translator"]: run["effective"]["translator"]
         for run in results.runs(published)
     }
-    assert effective["embedded"]["sha256"] == sha256(EMBEDDED / "model.safetensors")
+    assert effective["embedded"]["sha256"] == sha256(FOLDER / "model.safetensors")
 
 
 def test_the_engine_printed_in_the_readme_is_two_files_and_runs(project, stt_run):

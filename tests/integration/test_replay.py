@@ -73,6 +73,7 @@ def test_latency_counts_from_the_scheduled_arrival_however_late_the_pipeline_is(
         Echo(1e3 * DELAY_S),
         Tone(Unit.clause, 10, 100, 24_000, 0.0),
         Device("cpu", 1),
+        language="jpn_Jpan",
     )
     pipeline.load()
     said = list(pipeline.run(source.deltas(), Discard()))

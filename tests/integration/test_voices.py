@@ -10,12 +10,12 @@ from omegaconf import OmegaConf
 from stt.audio import Onset
 from stt.config import build, config_dir, options
 from stt.device import Device
-from stt.embedded import EMBEDDED
+from stt.embedded import FOLDER
 from stt.engine import Synthesizer, Unit
 from stt.errors import ConfigError
 
 VOICES = ["gtts", "openjtalk", "openjtalk_stock", "piper", "tone"]
-SPEECH = EMBEDDED.parent / "speech.tsv"
+SPEECH = FOLDER.parent / "speech.tsv"
 REFERENCES = [row.split("\t")[3] for row in SPEECH.read_text(encoding="utf-8").splitlines()]
 engine = pytest.mark.engine
 # SudachiPy 0.7 deprecated what pyopenjtalk-plus 0.4.1 calls once a thread.

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stt.embedded import EMBEDDED, SENTENCEPIECE
+from stt.embedded import FOLDER, SENTENCEPIECE
 from stt.translator.clauses import CLOSING, MARKS, NUMERALS, OPENING, ClauseCutter, Detokenizer
 
 texts = st.text(st.sampled_from("あ行トA z19三十、。，,．.！？!?「」（）() \n"), max_size=40)
 pieces = pytest.importorskip("sentencepiece").SentencePieceProcessor(
-    model_file=str(EMBEDDED / SENTENCEPIECE)
+    model_file=str(FOLDER / SENTENCEPIECE)
 )
 
 

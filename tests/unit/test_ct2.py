@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from stt.device import Device, native_threads
-from stt.embedded import EMBEDDED
+from stt.embedded import FOLDER
 from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.messages import Clause
 from stt.translator.ct2 import CTranslate2, Precision
@@ -82,7 +82,7 @@ def test_a_caller_that_walks_away_does_not_disturb_the_next_sentence(loaded):
 
 
 def test_a_translation_cut_off_by_the_limit_says_so(loaded):
-    rows = (EMBEDDED.parent / "speech.tsv").read_text(encoding="utf-8").splitlines()[:80]
+    rows = (FOLDER.parent / "speech.tsv").read_text(encoding="utf-8").splitlines()[:80]
     grown = {}  # target tokens more than source tokens, by sentence
     for text in (row.split("\t")[2] for row in rows):
         clauses = list(loaded.translate(text))
@@ -153,8 +153,8 @@ def test_a_folder_without_a_model_says_how_to_make_one(tmp_path):
 def test_a_converted_model_in_a_folder_is_used_like_the_packaged_one(tmp_path, loaded):
     from stt.embedded import SENTENCEPIECE, derive_ctranslate2
 
-    derive_ctranslate2(EMBEDDED, tmp_path)
-    (tmp_path / SENTENCEPIECE).write_bytes((EMBEDDED / SENTENCEPIECE).read_bytes())
+    derive_ctranslate2(FOLDER, tmp_path)
+    (tmp_path / SENTENCEPIECE).write_bytes((FOLDER / SENTENCEPIECE).read_bytes())
     translator = engine(model=str(tmp_path))
     translator.load(Device("cpu", 1))
     assert said(translator.translate(LONG)) == said(loaded.translate(LONG))

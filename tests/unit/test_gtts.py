@@ -130,7 +130,6 @@ def test_an_answer_is_decoded_to_samples(serve, mp3):
     middle = chunk.samples[8000:16000]
     assert np.abs(np.fft.rfft(middle)).argmax() * 3 == pytest.approx(440, abs=3)
     assert b"batchexecute" in server.requests[0]
-    assert voice.effective()["sample_rate"] == 24000
 
 
 def test_a_long_text_comes_part_by_part(serve, mp3):

@@ -8,8 +8,9 @@ from omegaconf import OmegaConf
 
 from stt import embedded
 from stt.device import Device
+from stt.engine import load
 from stt.errors import EngineError, EngineUnavailable, UnsupportedDevice
-from stt.translator.hf import Compile, Dtype, Transformers
+from stt.translator.hf import Compile, Precision, Transformers
 
 pytestmark = pytest.mark.engine
 LONG = "I would like to go to the station, but it is raining and I have no umbrella."
@@ -19,7 +20,7 @@ def engine(**changes):
     values = {
         "model": "embedded",
         "revision": None,
-        "dtype": Dtype.float32,
+        "precision": Precision.float32,
         "beam": 1,
         "max_length": 256,
         "compile": Compile.none,
@@ -66,9 +67,9 @@ def test_computed_positions_equal_those_of_transformers(loaded):
 def test_token_ids_of_transformers_and_of_the_derived_vocabulary_are_the_same(loaded):
     from sentencepiece import SentencePieceProcessor
 
-    pieces = SentencePieceProcessor(model_file=str(embedded.EMBEDDED / embedded.SENTENCEPIECE))
+    pieces = SentencePieceProcessor(model_file=str(embedded.FOLDER / embedded.SENTENCEPIECE))
     ids = {token: i for i, token in enumerate(embedded.vocabulary())}
-    for row in (embedded.EMBEDDED.parent / "speech.tsv").read_text(encoding="utf-8").splitlines():
+    for row in (embedded.FOLDER.parent / "speech.tsv").read_text(encoding="utf-8").splitlines():
         text = row.split("\t")[2]
         tokens = ["eng_Latn", *pieces.encode(text, out_type=str), "</s>"]
         ours = [ids.get(token, ids["<unk>"]) for token in tokens]
@@ -77,7 +78,7 @@ def test_token_ids_of_transformers_and_of_the_derived_vocabulary_are_the_same(lo
 
 def test_what_runs_is_read_back(loaded):
     effective = loaded.effective()
-    assert effective["dtype"] == "float32"
+    assert effective["precision"] == "float32"
     assert effective["beam"] == 1
     assert effective["device"] == "cpu"
     assert effective["threads"] == 2
@@ -109,9 +110,9 @@ def test_odd_input_is_translated_to_something(loaded, text):
 
 def test_bfloat16_with_beams_is_what_the_weights_are_in():
     pytest.importorskip("torch", reason="needs the extra torch")
-    translator = engine(dtype=Dtype.bfloat16, beam=3)
+    translator = engine(precision=Precision.bfloat16, beam=3)
     translator.load(Device("cpu", 2))
-    assert translator.effective()["dtype"] == "bfloat16"
+    assert translator.effective()["precision"] == "bfloat16"
     assert translator.effective()["beam"] == 3
     (clause,) = translator.translate("Tom turned pale.")
     assert clause.text
@@ -129,8 +130,8 @@ def test_a_hub_model_that_is_not_here_says_at_once_what_to_run_or_choose(tmp_pat
 
 def test_without_torch_the_pip_line_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(EngineUnavailable, match=r"pip install 'stt\[torch\]'"):
-        engine().load(Device("cpu", 1))
+    with pytest.raises(EngineUnavailable, match=r"pip install -c constraints.txt -e '\.\[torch\]'"):
+        load(engine(), Device("cpu", 1))
 
 
 def test_a_device_that_is_not_here_is_refused():
@@ -142,7 +143,7 @@ def test_a_device_that_is_not_here_is_refused():
 
 
 def test_the_fields_are_a_schema_that_omegaconf_understands():
-    values = {"dtype": "bfloat16", "compile": "none"}
+    values = {"precision": "bfloat16", "compile": "none"}
     merged = OmegaConf.merge(OmegaConf.structured(Transformers), values)
-    assert merged.dtype is Dtype.bfloat16
+    assert merged.precision is Precision.bfloat16
     assert merged.compile is Compile.none

@@ -1,4 +1,4 @@
-"""Each metric means what DESIGN section 4 says, and a failure is never a number."""
+"""Each metric means what docs/latency.md says, and a failure is never a number."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from stt.nllb import weights  # noqa: E402
 
 
 def test_int8_rows_survive_reading_and_storing_again():
-    read = weights.read(embedded.EMBEDDED, torch.float32, torch.float32, "cpu")
+    read = weights.read(embedded.FOLDER, torch.float32, torch.float32, "cpu")
     values, _ = weights.quantize(read.embedding)
     stored = torch.from_numpy(embedded.tensors()["model.shared.weight"])
     assert torch.equal(values, stored)
@@ -26,7 +26,7 @@ def test_another_architecture_is_refused_by_name(tmp_path):
 
 
 def test_a_missing_tensor_is_named(tmp_path):
-    (tmp_path / "config.json").write_bytes((embedded.EMBEDDED / "config.json").read_bytes())
+    (tmp_path / "config.json").write_bytes((embedded.FOLDER / "config.json").read_bytes())
     with pytest.raises(EngineUnavailable, match=r"shared\.weight"):
         weights.read(tmp_path, torch.float32, torch.float32, "cpu")
 

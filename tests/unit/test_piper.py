@@ -20,8 +20,8 @@ def piper(model, threads=2, speaker=None):
 @pytest.fixture(scope="module")
 def voice_file(tmp_path_factory):
     """`audio = 0.3 sin(0.7 input)`, each phoneme id held for 256 samples."""
-    pytest.importorskip("piper", reason="piper-tts is not installed: pip install 'stt[piper]'")
-    onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'stt[dev]'")
+    pytest.importorskip("piper", reason="needs the extra piper")
+    onnx = pytest.importorskip("onnx", reason="needs the extra dev")
     from onnx import TensorProto, helper
 
     def constant(name, kind, values):

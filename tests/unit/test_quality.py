@@ -3,9 +3,9 @@
 import pytest
 
 from stt import quality
-from stt.embedded import EMBEDDED
+from stt.embedded import FOLDER
 
-SPEECH = EMBEDDED.parent / "speech.tsv"
+SPEECH = FOLDER.parent / "speech.tsv"
 ROWS = [line.split("\t") for line in SPEECH.read_text(encoding="utf-8").splitlines()]
 
 
@@ -60,10 +60,9 @@ def test_an_unusual_but_sound_translation_is_not_blamed(source, translation):
 
 def test_perfect_translations_score_a_hundred_and_wrong_ones_near_zero():
     references = [row[3] for row in ROWS]
-    assert quality.chrf(references, references).value == pytest.approx(100)
-    assert quality.bleu(references, references).value == pytest.approx(100)
-    assert quality.chrf(references[::-1], references).value < 20
-    assert "tok:char" in quality.bleu(references, references).signature
+    assert quality.chrf(references, references) == pytest.approx(100)
+    assert quality.bleu(references, references) == pytest.approx(100)
+    assert quality.chrf(references[::-1], references) < 20
 
 
 def test_a_worse_system_is_told_from_an_equal_one():

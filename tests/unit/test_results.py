@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def stored(id: str = "s1", session: int = 1, pass_: int = 1, **changes: Any) -> 
 
 
 def write(path: Path, *ids: str, **changes: Any) -> None:
-    with RunFolder.open(path, header(), resume=False) as folder:
+    with closing(RunFolder.open(path, header(), resume=False)) as folder:
         for id in ids:
             folder.append(stored(id, session=folder.session, **changes))
         folder.finish(valid=OK)
@@ -105,7 +106,7 @@ def test_anything_can_be_written_and_is_read_back(tmp_path: Path) -> None:
         translation="二行\n目\u2028終 \udc80 \x00",
         facts={"chrf": np.float32(40.5), "bad": math.nan, "where": Path("a"), "n": np.arange(2)},
     )
-    with RunFolder.open(tmp_path, header(), resume=False) as folder:
+    with closing(RunFolder.open(tmp_path, header(), resume=False)) as folder:
         folder.append(odd)
         folder.append(stored("s2"))
     first, second = load(tmp_path)[0].records
@@ -132,7 +133,7 @@ def test_a_new_session_does_not_read_again_what_earlier_ones_wrote(
 def test_a_rerun_adds_a_session_and_keeps_the_first(tmp_path: Path) -> None:
     write(tmp_path, "s1", "s2")
     before = (tmp_path / "records.jsonl").read_bytes()
-    with RunFolder.open(tmp_path, header(), resume=False) as folder:
+    with closing(RunFolder.open(tmp_path, header(), resume=False)) as folder:
         assert (folder.session, folder.done) == (2, set())
         folder.append(stored("s1", session=2, status=Status.failed))
         folder.finish(valid={"ok": False, "reasons": ["a failure"]}, load={"load_s": 2.0})
@@ -146,12 +147,12 @@ def test_a_rerun_adds_a_session_and_keeps_the_first(tmp_path: Path) -> None:
 
 
 def test_resume_continues_the_last_session_and_knows_what_is_done(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path, header(), resume=False) as folder:
+    with closing(RunFolder.open(tmp_path, header(), resume=False)) as folder:
         folder.append(stored("s1", phase="warmup", pass_=0))
         folder.append(stored("s1"))
         folder.append(stored("s2", status=Status.failed))
         folder.append(stored("s3", status=Status.cancelled))
-    with RunFolder.open(tmp_path, header(), resume=True) as folder:
+    with closing(RunFolder.open(tmp_path, header(), resume=True)) as folder:
         assert folder.session == 1
         assert folder.done == {(1, "s1"), (1, "s2")}
         folder.append(stored("s3"))
@@ -173,12 +174,12 @@ def test_a_cancelled_utterance_that_nobody_repeated_stays(tmp_path: Path) -> Non
 
 
 def test_resume_of_nothing_is_a_first_session(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path / "new", header(), resume=True) as folder:
+    with closing(RunFolder.open(tmp_path / "new", header(), resume=True)) as folder:
         assert (folder.session, folder.done) == (1, set())
 
 
 def test_a_run_that_never_finished_says_so(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path, header(), resume=False) as folder:
+    with closing(RunFolder.open(tmp_path, header(), resume=False)) as folder:
         folder.append(stored())
     assert runs(tmp_path)[0]["valid"] == {"ok": False, "reasons": ["the session did not finish"]}
     assert not read(tmp_path)["valid"].any()
@@ -205,7 +206,7 @@ def test_records_without_a_header_are_never_added_to(tmp_path: Path) -> None:
 
 
 def test_a_second_writer_is_refused_until_the_first_lets_go(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path, header(), resume=False):
+    with closing(RunFolder.open(tmp_path, header(), resume=False)):
         with pytest.raises(ResultsError, match="being written by another run"):
             RunFolder.open(tmp_path, header(), resume=True)
         opened = (
@@ -238,7 +239,7 @@ def test_a_torn_last_line_is_ignored_on_read_and_cut_off_on_resume(tmp_path: Pat
             ["s1", "s2"] if complete else ["s1"]
         )
     file.write_bytes(whole[:-20])
-    with RunFolder.open(tmp_path, header(), resume=True) as folder:
+    with closing(RunFolder.open(tmp_path, header(), resume=True)) as folder:
         assert folder.done == {(1, "s1")}
         folder.append(stored("s2"))
     assert file.read_bytes() == whole
@@ -248,7 +249,7 @@ def test_a_record_that_only_lost_its_newline_is_not_thrown_away(tmp_path: Path) 
     write(tmp_path, "s1", "s2")
     file = tmp_path / "records.jsonl"
     file.write_bytes(file.read_bytes()[:-1])
-    with RunFolder.open(tmp_path, header(), resume=True) as folder:
+    with closing(RunFolder.open(tmp_path, header(), resume=True)) as folder:
         assert folder.done == {(1, "s1"), (1, "s2")}
         folder.append(stored("s3"))
     assert [r["id"] for r in load(tmp_path)[0].records] == ["s1", "s2", "s3"]
@@ -291,7 +292,7 @@ def test_after_kill_9_every_finished_record_is_there_and_the_run_resumes(tmp_pat
         rest = writer.stdout.read()  # not communicate(): that loses what readline had buffered
     assert writer.returncode == -signal.SIGKILL
     confirmed = 50 + rest.count("\n")
-    with RunFolder.open(tmp_path, header(), resume=True) as folder:
+    with closing(RunFolder.open(tmp_path, header(), resume=True)) as folder:
         assert {(1, str(n)) for n in range(confirmed)} <= folder.done
         assert len(folder.done) <= confirmed + 1  # at most the one written but not yet printed
 
@@ -305,7 +306,9 @@ def test_a_full_disk_says_how_many_records_are_safe_and_keeps_them_whole(tmp_pat
     assert f"{safe} records there are safe" in err.splitlines()[-1]
     assert "resume=true" in err.splitlines()[-1]
     assert (tmp_path / "records.jsonl").read_bytes().endswith(b"\n")
-    with RunFolder.open(tmp_path, header(), resume=True) as folder:  # now there is room again
+    with closing(
+        RunFolder.open(tmp_path, header(), resume=True)
+    ) as folder:  # now there is room again
         assert len(folder.done) == safe
         folder.append(stored("one more"))
     assert len(load(tmp_path)[0].records) == safe + 1
@@ -410,7 +413,9 @@ def test_runs_inside_a_run_s_folder_are_not_counted_as_its_own(tmp_path: Path) -
 def test_folders_from_several_machines_merge_by_copying(tmp_path: Path) -> None:
     card = {"cpu": {"model": "Apple M3", "cores": 8}, "gpu": {"name": "NVIDIA L4"}}
     write(tmp_path / "here" / "a", "s1")
-    with RunFolder.open(tmp_path / "there" / "a", header(environment=card), resume=False) as other:
+    with closing(
+        RunFolder.open(tmp_path / "there" / "a", header(environment=card), resume=False)
+    ) as other:
         other.append(stored("s1"))
     shutil.copytree(tmp_path / "there" / "a", tmp_path / "here" / "copied")
     assert sorted(read(tmp_path / "here")["machine"]) == ["Apple M3 x8 + NVIDIA L4", "Synthetic x4"]
@@ -423,7 +428,7 @@ def test_the_machine_has_a_short_name_even_when_little_is_known() -> None:
 
 
 def test_a_failure_never_finished(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path, header(), resume=False) as folder:
+    with closing(RunFolder.open(tmp_path, header(), resume=False)) as folder:
         folder.append(stored("s1"))
         folder.append(stored("s2", status=Status.timeout))
         folder.append(stored("s3", leading_silence_s=None))
@@ -442,7 +447,7 @@ def test_the_fixture_runs_are_what_their_script_makes(tmp_path: Path) -> None:
 
 
 def test_what_was_recorded_as_ended_and_as_cancelled_has_ended(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path, header(), resume=False) as folder:
+    with closing(RunFolder.open(tmp_path, header(), resume=False)) as folder:
         folder.append(stored(id="a"))
         folder.append(stored(id="a", status="cancelled"))
         folder.finish(valid={"ok": True, "reasons": []})
