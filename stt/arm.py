@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from stt import environment, results, stored
 from stt.config import build, check_values
@@ -19,7 +19,7 @@ from stt.messages import Delta, Status, Utterance
 from stt.pipeline import Pipeline
 from stt.player import playback
 from stt.reading import sentences
-from stt.sinks import Discard
+from stt.sinks import Discard, Sink
 from stt.sources import Corpus, CorpusClosed, CorpusLine, Source
 from stt.statistics import percentile, steady
 from stt.timeline import monotonic_ns
@@ -29,11 +29,20 @@ _LENGTHS = 5
 
 
 class Arm:
-    """Built by `prepare`, then `load`, `warm_up`, `utterances`, `finish`, in this order."""
+    """One configuration, from its parts to its records: `load`, `warm_up`, `utterances`, `finish`, in this order.
 
-    @classmethod
-    def prepare(cls, cfg: Any, chosen: dict[str, str], folder: Path) -> Self:
+    Attributes:
+        expected: utterances of a corpus; None where they are not known before.
+        corpus_sha256: likewise.
+    """
+
+    def __init__(
+        self, cfg: Any, chosen: dict[str, str], folder: Path, turns: str | None = None
+    ) -> None:
         """Build every part, so that what is wrong with the configuration is said before anything loads.
+
+        Args:
+            turns: stored with each record: the same in all arms that take turns.
 
         Raises:
             ConfigError: a part cannot be built as asked.
@@ -48,14 +57,11 @@ class Arm:
         }
         device = parts["device"]
         require(parts["translator"], device, f"translator={chosen['translator']}")
-        arm = cls()
-        arm.folder = folder
-        arm.cfg = cfg
-        arm.source = parts["source"]
-        arm.sink = parts["sink"]
-        arm.config = OmegaConf.to_container(cfg, resolve=True)
-        arm.chosen = chosen
-        arm.pipeline = Pipeline(
+        self.folder, self.cfg, self.chosen, self.turns = folder, cfg, chosen, turns
+        self.config: Any = OmegaConf.to_container(cfg, resolve=True)
+        self.source: Source = parts["source"]
+        self.sink: Sink = parts["sink"]
+        self.pipeline = Pipeline(
             parts["pipeline"],
             parts["segment"],
             parts["translator"],
@@ -64,35 +70,21 @@ class Arm:
             device_of_voice(parts["tts"], device),
             language=cfg.language.target,
         )
-        arm.expected = None
-        arm.corpus_sha256 = None
-        if isinstance(arm.source, Corpus):
+        self.expected: int | None = None
+        self.corpus_sha256: str | None = None
+        self._order: list[str] = []  # messages of the corpus; none are known of what comes live
+        if isinstance(self.source, Corpus):
             if cfg.measure.shuffle:
-                random.Random(int(cfg.measure.seed)).shuffle(arm.source.lines)
-            arm._order = [line.id for line in arm.source.lines]
-            lines, limit = len(arm._order), cfg.measure.limit
-            arm.expected = (lines if limit is None else min(lines, limit)) * cfg.measure.passes
-            arm.corpus_sha256 = arm.source.sha256
-        return arm
-
-    folder: Path
-    cfg: Any
-    source: Source
-    sink: Any
-    config: Any
-    chosen: dict[str, str]
-    pipeline: Pipeline
-    expected: int | None
-    corpus_sha256: str | None
-    turns: str | None = None  # stored with each record: the same in all arms that take turns
-
-    def __init__(self) -> None:
+                random.Random(int(cfg.measure.seed)).shuffle(self.source.lines)
+            self._order = [line.id for line in self.source.lines]
+            lines, limit = len(self._order), cfg.measure.limit
+            self.expected = (lines if limit is None else min(lines, limit)) * cfg.measure.passes
+            self.corpus_sha256 = self.source.sha256
         self._load: dict[str, Any] = {}
         self._run: results.RunFolder | None = None
         self._statuses: set[str] = set()  # of the session's utterances, once it is finished
         self._warmed = 0  # sentences spoken to warm up
         self._complete = False
-        self._order: list[str] = []  # messages of the corpus; none are known of what comes live
 
     def load(self) -> None:
         """Load the engines and open the run folder.

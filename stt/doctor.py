@@ -24,8 +24,8 @@ from stt.audio import NO_AUDIO, SILENCE, Onset
 from stt.config import build, check_choices, compose, options
 from stt.device import device_of_voice, require
 from stt.engine import Synthesizer, Translator
-from stt.environment import reader_may_go
 from stt.errors import EngineError, SttError, reason
+from stt.process import reader_may_go
 
 TRIED = ("translator", "tts", "sink")
 NEEDED = ("translator", "tts")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import platform
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from stt.process import SETTLED
 
 PACKAGES = (
     "stt", "ctranslate2", "numpy", "sentencepiece", "pyopenjtalk-plus", "torch", "transformers",
@@ -25,55 +23,6 @@ THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME",
     "TOKENIZERS_PARALLELISM", "GOMP_SPINCOUNT",
 )  # fmt: skip
-_SETTLED = {
-    # NumPy's BLAS: the voice multiplies small matrices, where a second thread costs more than it brings.
-    # Not MKL_NUM_THREADS: that would hold CTranslate2's matrix products to one thread, too.
-    "OPENBLAS_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "GOMP_SPINCOUNT": "10000",  # a pool that waits must not burn a core
-}
-"""Thread variables as this program sets them, where the user's environment does not."""
-
-
-def settle() -> None:
-    """Make this process fit for measuring: thread pools pinned, unless the user's environment says otherwise.
-
-    Call it before the libraries that own the pools are imported.
-    """
-    for name, value in _SETTLED.items():
-        os.environ.setdefault(name, value)
-    # Token callbacks and the voice share the interpreter: at the default of 5 ms one waits for the other.
-    sys.setswitchinterval(0.0001)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a character that it lacks costs no report
-            stream.reconfigure(errors="backslashreplace")
-
-
-@contextmanager
-def reader_may_go() -> Iterator[None]:
-    """`| head -1`: when nobody reads standard output any more, the rest is dropped without a word."""
-    try:
-        yield
-        if sys.stdout:  # None when it was closed from the start
-            sys.stdout.flush()
-    except BrokenPipeError:
-        drop_output()
-
-
-def drop_output() -> None:
-    """Send the rest of standard output nowhere, what is buffered included."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def leave(status: int) -> None:
-    """End the process, also while an engine hangs on a thread that the interpreter would wait for."""
-    with reader_may_go():  # what is left to say
-        pass
-    if threading.active_count() > 1:  # executors are joined at exit, daemons or not
-        if sys.stderr:
-            sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
 
 
 def _read(path: str) -> str | None:
@@ -160,7 +109,7 @@ def fingerprint() -> str:
     card = gpu()
     facts = [cpu(), card and [card["name"], card["driver_version"]], platform.system(), versions()]
     # Only what a user set: hashes of earlier runs stay true.
-    asked = {n: v for n, v in _thread_variables().items() if v != _SETTLED.get(n)}
+    asked = {n: v for n, v in _thread_variables().items() if v != SETTLED.get(n)}
     return _hash([*facts, asked] if asked else facts)
 
 

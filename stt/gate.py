@@ -29,10 +29,10 @@ from stt.comparison import (
     session_noise,
     worse_said,
 )
-from stt.environment import reader_may_go
 from stt.errors import ResultsError
 from stt.messages import Status
 from stt.metrics import samples
+from stt.process import reader_may_go
 from stt.results import Run, last_session, load, sessions
 from stt.statistics import Outcome, Verdict, verdict
 from stt.stored import busy, faults, latest, target, translates

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from stt import environment
+from stt import environment, process
 from stt.arm import Arm
 from stt.errors import ConfigError, EngineError, SttError
 
@@ -33,7 +33,7 @@ class RemoteArm:
             turns: the same for all arms that take turns.
 
         Raises:
-            ConfigError, UnsupportedDevice: as `Arm.prepare`; or the source does not wait for its turn.
+            ConfigError, UnsupportedDevice: as `Arm`; or the source does not wait for its turn.
         """
         self.folder = folder
         context = multiprocessing.get_context("spawn")
@@ -136,7 +136,7 @@ def other(
 
 
 def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path, turns: str) -> None:
-    environment.settle()
+    process.settle()
     arm: Arm | None = None
     messages: Generator[Any] | None = None
     written = True
@@ -146,8 +146,7 @@ def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path, tu
             answer: Any = None
             try:
                 if call == "prepare":
-                    prepared = Arm.prepare(cfg, chosen, folder)
-                    prepared.turns = turns
+                    prepared = Arm(cfg, chosen, folder, turns)
                     goes_on = "goes on while another arm speaks, so measure.against would time both at once"
                     if not prepared.source.closed_loop:
                         raise ConfigError(
@@ -176,4 +175,4 @@ def _serve(calls: Connection, cfg: Any, chosen: dict[str, str], folder: Path, tu
             except SttError as error:
                 log.error("%s", error)
                 written = False
-    environment.leave(arm.exit_status if arm is not None and written else 2)
+    process.leave(arm.exit_status if arm is not None and written else 2)

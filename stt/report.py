@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stt import cells
-from stt.environment import reader_may_go
 from stt.errors import ConfigError, ResultsError, SttError
+from stt.process import reader_may_go
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from stt import environment
+from stt import process
 from stt.errors import ConfigError, ResultsError, SttError, refusals, refused
 
 INTERRUPTED = 130
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr
     )
-    environment.settle()
+    process.settle()
     signal.signal(signal.SIGTERM, _terminated)
     hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; nohup ignores it
     if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
         print("stt: stopped; what was finished is recorded", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `--help | head -1`, or, when something has begun, `2>&1 | head -1`
-        environment.drop_output()
+        process.drop_output()
         return int(begun)
     except OSError as error:
         if begun:
@@ -127,7 +127,7 @@ def _job(cfg: Any, sweep: list[tuple[Path, list[str]]]) -> int:
         from stt.arm import Arm
 
         sweep.append((folder, [*hydra_cfg.overrides.task, f"hydra.run.dir={_quoted(folder)}"]))
-        Arm.prepare(cfg, chosen, folder)  # loads nothing, and says now what is wrong
+        Arm(cfg, chosen, folder)  # loads nothing, and says now what is wrong
         return 0
     try:
         return measure(cfg, chosen, folder)
@@ -189,7 +189,7 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
                 arms.append(RemoteArm(*asked, turns))
                 finishing.callback(arms[-1].finish)
         else:
-            arms.append(Arm.prepare(cfg, chosen, folder))
+            arms.append(Arm(cfg, chosen, folder))
             finishing.callback(arms[-1].finish)
         for arm in arms:
             arm.load()
@@ -261,7 +261,7 @@ def _print(paths: list[Path], target: Any) -> bool:
             f"room, then `python -m stt.report {paths[0]}`.",
             file=sys.stderr,
         )
-    with environment.reader_may_go():
+    with process.reader_may_go():
         for path in files:
             print(path)
         if len(paths) > 1:
@@ -274,9 +274,9 @@ def _print_comparison(paths: list[Path]) -> None:
     from stt import report, results, stored
 
     if there := [path for path in paths if (path / stored.RECORDS).exists()]:
-        with environment.reader_may_go():
+        with process.reader_may_go():
             print(report.comparison(results.read(there), None))
 
 
 if __name__ == "__main__":
-    environment.leave(main())
+    process.leave(main())

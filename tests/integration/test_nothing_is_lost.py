@@ -137,7 +137,7 @@ def hang(self, source, **options):
         time.sleep(100)
     return decode(self, source, **options)
 ct2.CTranslate2._decode = hang
-from stt.environment import leave
+from stt.process import leave
 from stt.run import main
 leave(main())
 """

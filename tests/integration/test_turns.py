@@ -25,7 +25,7 @@ def test_a_turn_is_a_whole_message(tmp_path):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("One two. Three four. Five six.\nSeven.\nEight nine. Ten.\n")
     cfg, chosen = compose([*QUICK, f"source.path={corpus}", "measure.shuffle=false"])
-    arm = Arm.prepare(cfg, chosen, tmp_path / "r")
+    arm = Arm(cfg, chosen, tmp_path / "r")
     arm.load()
     spoken = []
     for _ in arm.messages():
@@ -170,7 +170,7 @@ def test_arms_take_turns_and_every_order_is_followed_by_its_mirror_image():
 
 def test_a_run_whose_end_cannot_be_written_still_closes_its_audio(tmp_path, monkeypatch):
     cfg, chosen = compose([*QUICK, "sink=wav", "measure.limit=3"])
-    arm = Arm.prepare(cfg, chosen, tmp_path / "r")
+    arm = Arm(cfg, chosen, tmp_path / "r")
     arm.load()
     list(arm.utterances())
     monkeypatch.setattr(
@@ -201,7 +201,7 @@ class Speech(Sink):
 
 def spoken_aloud(folder):
     cfg, chosen = compose([*QUICK, "measure.limit=3"])
-    arm = Arm.prepare(cfg, chosen, folder)
+    arm = Arm(cfg, chosen, folder)
     arm.sink = Speech()
     arm.load()
     list(arm.utterances())
@@ -232,7 +232,7 @@ def test_a_run_whose_last_speech_was_lost_is_neither_complete_nor_valid(tmp_path
 
 def test_a_run_whose_times_do_not_add_up_is_not_valid(tmp_path, monkeypatch):
     cfg, chosen = compose([*QUICK, "measure.limit=3"])
-    arm = Arm.prepare(cfg, chosen, tmp_path / "r")
+    arm = Arm(cfg, chosen, tmp_path / "r")
     arm.load()
     kept = stored.record
 

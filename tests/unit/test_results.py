@@ -457,9 +457,9 @@ def test_what_was_recorded_as_ended_and_as_cancelled_has_ended(tmp_path: Path) -
 def test_threads_that_the_user_limits_make_other_numbers() -> None:
     def fingerprint(code: str = "pass", **variables: str) -> str:
         unset = {k: v for k, v in os.environ.items() if k not in environment.THREAD_VARIABLES}
-        code = f"from stt import environment; {code}; print(environment.fingerprint())"
+        code = f"from stt import environment, process; {code}; print(environment.fingerprint())"
         command = [sys.executable, "-c", code]
         return subprocess.check_output(command, env={**unset, **variables}, text=True)
 
-    assert fingerprint("environment.settle()") == fingerprint()
-    assert fingerprint("environment.settle()", OMP_NUM_THREADS="1") != fingerprint()
+    assert fingerprint("process.settle()") == fingerprint()
+    assert fingerprint("process.settle()", OMP_NUM_THREADS="1") != fingerprint()

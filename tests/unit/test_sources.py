@@ -823,7 +823,7 @@ def test_a_corpus_is_spoken_in_an_order_that_length_does_not_follow(tmp_path):
     orders = []
     for name in ("a", "b"):
         cfg, chosen = compose(["translator=echo", "tts=tone"])
-        arm = Arm.prepare(cfg, chosen, tmp_path / name)
+        arm = Arm(cfg, chosen, tmp_path / name)
         orders.append([delta.id for delta in arm.source.deltas()])
         words = [len(line.text.split()) for line in arm.source.lines]
     assert orders[0] == orders[1]
@@ -835,4 +835,4 @@ def test_a_corpus_is_spoken_in_an_order_that_length_does_not_follow(tmp_path):
 def test_values_with_which_nothing_can_be_measured_are_refused(override, tmp_path):
     cfg, chosen = compose(["translator=echo", "tts=tone", override])
     with pytest.raises(ConfigError, match=override.partition("=")[0].replace(".", r"\.")):
-        Arm.prepare(cfg, chosen, tmp_path)
+        Arm(cfg, chosen, tmp_path)
