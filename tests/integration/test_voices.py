@@ -14,7 +14,7 @@ from stt.embedded import FOLDER
 from stt.engine import Synthesizer, Unit
 from stt.errors import ConfigError
 
-VOICES = ["gtts", "openjtalk", "openjtalk_stock", "piper", "tone"]
+VOICES = ["gtts", "openjtalk", "openjtalk_stock", "piper", "say", "tone"]
 SPEECH = FOLDER.parent / "speech.tsv"
 REFERENCES = [row.split("\t")[3] for row in SPEECH.read_text(encoding="utf-8").splitlines()]
 engine = pytest.mark.engine
