@@ -96,9 +96,9 @@ def judge(run: Run, base: Run | None = None, *, allow_other_machine: bool = Fals
     names, limit_ms, q = asked["metrics"], asked["limit_ms"], asked["percentile"]
     records = last_session(run)
     found.doubts += doubts(run)
-    found.notes += [
-        note for each in (run, base) if each and (note := busy(latest(each.header, "environment")))
-    ]
+    for whose, each in (("", run), ("baseline: ", base)):
+        if each and (note := busy(latest(each.header, "environment"))):
+            found.notes.append(whose + note)
     for name in names:
         ids, values = samples(records, name)
         found.verdicts[name] = verdict(values, limit_ms, ids=ids, q=q)

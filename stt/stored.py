@@ -104,9 +104,9 @@ def target(held: dict[str, Any], folder: Path | str) -> dict[str, Any]:
 
 
 def translates(held: dict[str, Any]) -> bool:
-    """Is the output of a run with this `run.json` a translation? Older ones say so only of random weights."""
+    """Is the output of a run with this `run.json` a translation? Older ones tell only by their engine."""
     effective = latest(held, "effective").get("translator") or {}
-    made_up = str(effective.get("weights")).startswith("random")
+    made_up = str(effective.get("weights")).startswith("random") or effective.get("engine") == "echo"
     return bool(effective.get("translates", not made_up))
 
 
@@ -116,11 +116,11 @@ def latest(held: dict[str, Any], name: str) -> dict[str, Any]:
     return session.get(name) or held.get(name) or {}
 
 
-def busy(environment: dict[str, Any]) -> str | None:
-    """Says that more was running than the machine has CPUs for when a session began, or None."""
+def busy(environment: dict[str, Any]) -> str:
+    """Says that more was running than the machine has CPUs for when a session began; "" if it was not."""
     load, cores = environment.get("load_average"), (environment.get("cpu") or {}).get("cores")
     if not (load and cores and load[0] > cores):
-        return None
+        return ""
     return f"when it began, {load[0]:.1f} processes wanted {cores} CPUs: alone, it would have been sooner"
 
 

@@ -36,7 +36,7 @@ COLUMNS = (
 )
 """`source` is the text, `source_name` the choice in the configuration, `sessions` the number of the run's last
 session, measured or not; `faults` why the session cannot be trusted, or ""; `translates` is False for output
-that is not judged; `busy` says that the machine was, or None; `load` is what loading and warming up took; `turns` is the same in runs that took turns; a metric may be NaN."""
+that is not judged; `busy` says that the machine was, or ""; `load` is what loading and warming up took; `turns` is the same in runs that took turns; a metric may be NaN."""
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:

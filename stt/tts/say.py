@@ -90,8 +90,8 @@ class Say(Synthesizer):
             path = Path(folder) / "said.wav"
             rate = [] if self.words_per_minute is None else ["-r", str(self.words_per_minute)]
             output = ["-o", str(path), f"--data-format=LEI16@{_RATE}"]
-            # Commands to the voice stand in double brackets: text has none.
-            plain = text.replace("[[", "[ [").encode()
+            # Commands to the voice stand in double brackets: text has none, not even of three.
+            plain = re.sub(r"\[(?=\[)", "[ ", text).encode()
             self._run("-v", self.voice, *rate, *output, "-f", "-", given=plain)
             try:
                 with wave.open(str(path)) as file:

@@ -366,6 +366,7 @@ def test_text_that_nobody_translated_has_no_quality(tmp_path):
         ({"translates": True}, True),
         ({"weights": "random (synthetic)"}, False),
         ({"weights": "checkpoint"}, True),
+        ({"engine": "echo"}, False),  # before runs said it
         ({}, True),
     ],
 )
@@ -572,6 +573,11 @@ def test_a_machine_that_was_busy_is_said(tmp_path, capsys):
     assert said in summary(folder)
     gate.main([str(folder)])
     assert f"note: {said}" in capsys.readouterr().out
+    quiet = write(tmp_path / "quiet", header("1"), passes=1)
+    gate.main([str(quiet), "--against", str(folder)])
+    assert f"note: baseline: {said}" in capsys.readouterr().out
+    report.write(results.read([folder, quiet]), tmp_path / "both")
+    assert (tmp_path / "both" / "report.md").read_text().count(said) == 1
     environment["load_average"] = [3.9, 3, 2]
     jsonl.replace(folder / "run.json", head)
     assert "CPUs" not in summary(folder)

@@ -82,8 +82,9 @@ def test_text_is_never_an_option_or_a_command(mac, text):
 
 
 def test_text_gives_the_voice_no_commands(mac):
-    list(say().synthesize("静かに[[volm 0.0]]。"))
-    assert "[[" not in asked(mac)[2]
+    for text in ("静かに[[volm 0.0]]。", "静かに[[[volm 0.0]]]。"):
+        list(say().synthesize(text))
+        assert "[[" not in asked(mac)[2]
 
 
 def test_rate_and_a_voice_of_two_words(mac):
