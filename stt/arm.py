@@ -32,7 +32,7 @@ class Arm:
     """One configuration, from its parts to its records: `load`, `warm_up`, `utterances`, `finish`, in this order.
 
     Attributes:
-        expected: utterances of a corpus; None where they are not known before.
+        expected: messages of a corpus, in all passes; None where they are not known before.
         corpus_sha256: likewise.
     """
 
@@ -152,6 +152,7 @@ class Arm:
         """Measure: yield every utterance after it was recorded."""
         assert self._run is not None
         limit = self.cfg.measure.limit
+        self.pipeline.told.clear()  # in a warm-up nothing was to be heard
         try:
             for number in range(1, self.cfg.measure.passes + 1):
                 done = {id_ for pass_, id_ in self._run.done if pass_ == number and self._order}

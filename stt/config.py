@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,7 @@ def build(node: Any, choice: str) -> Any:
             what its group asks for.
     """
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
     values = OmegaConf.to_container(node, resolve=True)
     if not isinstance(values, dict) or not isinstance(values.get("_target_"), str):
@@ -198,11 +198,9 @@ def build(node: Any, choice: str) -> Any:
     except SttError:
         raise
     except OmegaConfBaseException as error:
-        known = ", ".join(each.name for each in fields(cls)) or "no keys"
-        where = error.full_key or "a value"
-        raise ConfigError(
-            f"{choice}: {where}: {first_line(error)} ({cls.__name__} has: {known})."
-        ) from error
+        named = isinstance(error, ConfigKeyError)
+        where = "" if named else f"{error.full_key or 'a value'}: "
+        raise ConfigError(f"{choice}: {where}{first_line(error)}.") from error
     except Exception as error:
         raise ConfigError(f"{choice}: {reason(error)}.") from error
     if contract is Synthesizer and not isinstance(getattr(built, "unit", None), Unit):

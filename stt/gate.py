@@ -285,7 +285,7 @@ def _print(found: Judgement, run: Path, as_json: bool) -> None:
         if floor := found.floors[name]:
             noise = f"a session of equal code may be {1 + floor:.3f}x"
         elif floor is None:
-            noise = UNKNOWN
+            noise = "the noise between sessions is unknown"
         print(f"{name} {ratio.ratio:.3f}x the baseline {bounds} over {ratio.n} sentences; {noise}")
     for note in found.notes:
         print(f"note: {note}")

@@ -56,6 +56,14 @@ def test_text_that_waits_for_a_slow_engine_has_arrived_when_it_came(tmp_path):
     assert waited_ms == sorted(waited_ms), "each waited longer than the one before"
 
 
+def test_what_is_lost_is_said_also_when_the_warm_up_lost_as_much(stt_run, tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("Hello there.\n", encoding="utf-8")
+    slow = ("translator=echo", "translator.delay_ms=900", "pipeline.timeout_s=0.3", "tts=tone")
+    once = ("measure.warmup_max=1", f"source.path={corpus}", f"hydra.run.dir={tmp_path / 'r'}")
+    assert stt_run(*slow, *once).stderr.count("took longer than 0.3 s. Speech of s001 is lost") == 2
+
+
 @pytest.mark.skipif(os.name != "posix", reason="standard input is watched on POSIX")
 def test_the_last_line_is_said_while_the_pipe_stays_open_and_its_wait_is_measured(tmp_path):
     def write(pipe):
