@@ -193,7 +193,7 @@ def more_breaks(sessions: list[list[dict[str, Any]]], new: list[dict[str, Any]])
         pairs = _same_texts(old, new)
         changes = [metrics(b)["underruns"] - metrics(a)["underruns"] for a, b in pairs]
         worse, better = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
-        if not worse or binomial_cdf(better, worse + better, 0.5) > 0.05:
+        if binomial_cdf(better, worse + better, 0.5) > 0.05:
             return None
         said = said or f"speech breaks more often in {worse} sentences, less often in {better}"
     return said

@@ -91,5 +91,7 @@ def first_line(error: BaseException) -> str:
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and error.parent_node is not None:
         known = [str(key) for key in error.parent_node if key not in ("_target_", "hydra")]
         near = ", ".join(difflib.get_close_matches(str(error.key), known) or known)
-        return f"there is no key {error.full_key}" + (f", nearest: {near}" if near else ", nor any other")
+        return f"there is no key {error.full_key}" + (
+            f", nearest: {near}" if near else ", nor any other"
+        )
     return str(error).partition("\n")[0].rstrip(".")

@@ -177,7 +177,9 @@ def _compare(
     (found.slow if same_setup else found.notes).extend(more_work(old, now, samples=not drawn))
     broken = more_breaks(in_turns(known, now) or known, now)
     if broken and same_setup:
-        unknown = len(known) < 2 and not in_turns(known, now)
+        unknown = len(known) < 2 and not all(
+            in_turns(known, each) for each in (now, before) if each
+        )
         again = more_breaks(in_turns(known, before) or known, before) is not None
         _conclude(found, broken, unknown, again if before else None)
     elif broken:

@@ -106,7 +106,9 @@ def target(held: dict[str, Any], folder: Path | str) -> dict[str, Any]:
 def translates(held: dict[str, Any]) -> bool:
     """Is the output of a run with this `run.json` a translation? Older ones tell only by their engine."""
     effective = latest(held, "effective").get("translator") or {}
-    made_up = str(effective.get("weights")).startswith("random") or effective.get("engine") == "echo"
+    made_up = (
+        str(effective.get("weights")).startswith("random") or effective.get("engine") == "echo"
+    )
     return bool(effective.get("translates", not made_up))
 
 

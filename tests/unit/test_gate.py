@@ -389,6 +389,15 @@ def test_sessions_spoken_in_turns_are_compared_with_each_other(
     )
 
 
+def test_turns_of_the_last_session_alone_do_not_make_the_noise_of_the_one_before_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = take_turns(write(tmp_path / "base", header("k"), seed=1), "second")
+    run = write(tmp_path / "run", header("k2"), sessions=2, slowness=1.2, seed=2)
+    status, last, _ = gate(capsys, take_turns(run, "first", "second"), "--against", base)
+    assert (status, "the noise between sessions is unknown" in last) == (2, True)
+
+
 def test_a_regression_that_the_session_before_did_not_show_wants_a_rerun(
     several: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -581,6 +590,23 @@ def test_broken_speech_alone_is_too_slow_once_a_rerun_confirms_it(
     assert status == 1
     assert last.startswith("TOO SLOW: speech breaks more often in ")
     assert "_ms" not in last
+
+
+def test_broken_speech_in_turns_is_held_against_the_session_it_took_turns_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = break_speech(write(tmp_path / "base", header("k"), sessions=3, seed=1), 3)
+    take_turns(base, "first", "second", "third")
+    run = write(tmp_path / "run", header("k2"), sessions=2, seed=2)
+    take_turns(break_speech(break_speech(run, 1), 2), "first", "second")
+    assert gate(capsys, run, "--against", base)[0] == 1
+
+    once = take_turns(write(tmp_path / "once", header("k"), seed=1), "second")
+    status, last, _ = gate(capsys, run, "--against", once)
+    assert (status, "the noise between sessions is unknown" in last) == (2, True)
+    again = break_speech(write(tmp_path / "again", header("k2"), seed=2), 1)
+    status, last, _ = gate(capsys, take_turns(again, "second"), "--against", once)
+    assert (status, "run it once more to confirm" in last) == (2, True)
 
 
 # The command
