@@ -325,6 +325,22 @@ def test_an_engine_is_asked_what_runs_when_it_is_loaded_and_never_while_it_works
     assert Asked.times == 2
 
 
+def test_a_voice_that_was_loaded_again_is_asked_again_what_runs():
+    class Asked(Beep):
+        times = 0
+
+        def effective(self):
+            Asked.times += 1
+            return {"fallback": f"load {Asked.times}"}
+
+    pipe = pipeline()
+    pipe.synthesizer = Asked(Unit.clause)
+    pipe.load()
+    one, _, three = speak(pipe, "One.", "You are stuck.", "Three.")
+    assert (one.error, three.error) == ("load 1", "load 2")
+    assert pipe.effective()["tts"] == {"fallback": "load 2"}
+
+
 def test_what_ends_a_thread_ends_the_run():
     class Leaves(Words):
         def translate(self, text):

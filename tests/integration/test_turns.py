@@ -54,7 +54,7 @@ CONDITIONS = ["device.threads=1", "pipeline.timeout_s=7", "target.limit_ms=99", 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_another_arm_is_measured_under_the_same_conditions(tmp_path, device):
-    cfg, chosen = compose(["translator=echo", f"device={device}", "sink.path=/elsewhere", *CONDITIONS])  # fmt: skip
+    cfg, chosen = compose(["translator=echo", f"device={device}", "sink.path=/elsewhere", "measure.against=[baseline]", *CONDITIONS])  # fmt: skip
     made, picked, _ = other("baseline", chosen, tmp_path / "r", cfg)
     for part in ("source", "segment", "language", "target", "device"):
         assert made[part] == cfg[part], part
@@ -62,6 +62,7 @@ def test_another_arm_is_measured_under_the_same_conditions(tmp_path, device):
     assert (picked["device"], picked["sink"]) == (device, "wav")
     assert picked["translator"] == "embedded_fp32_beam3"  # what the experiment is about
     assert made.sink.path is None  # not among the files of the first
+    assert made.measure.against == []  # whoever it is compared with, it is the same run
 
 
 def test_what_an_experiment_sets_itself_stays_and_is_said(tmp_path, monkeypatch, capsys, project):

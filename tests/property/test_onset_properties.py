@@ -45,6 +45,11 @@ def test_a_constant_level_is_not_heard(rate: int, lead: int, level: float) -> No
     assert found(shifted, rate) == lead
 
 
+def test_a_level_is_remembered_from_chunk_to_chunk() -> None:
+    audio = np.concatenate([silence(1), silence(1_000, 0.2), sound(16_000) + np.float32(0.2)])
+    assert found(audio, 16_000, [1_600]) == found(audio, 16_000) == 1_001
+
+
 def test_silence_that_fills_most_of_a_frame_is_silence() -> None:
     assert found(np.concatenate([silence(159), sound(16_000)]), 16_000) == 159
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from stt import jsonl, report
-from stt.comparison import more_breaks, more_work
+from stt.comparison import more_breaks, more_work, worse_said
 from stt.gate import judge, main
 from stt.messages import Status
 from stt.results import load
@@ -271,6 +271,24 @@ def test_a_faster_run_that_says_it_worse_cannot_be_judged(
     change_header(other, effective={"translator": {"translates": False}})
     status, last, _ = gate(capsys, other, "--against", base)
     assert (status, last) == (2, "CANNOT JUDGE: of the two, only one translates")
+
+
+def test_translations_are_compared_by_message_and_once() -> None:
+    """Where the sentences of a message are cut, and what later passes say, is nothing of the model."""
+
+    def said(first: str, second: str, pass_: int = 1) -> list[dict[str, Any]]:
+        shared = {"pass": pass_, "status": Status.ok}
+        return [
+            {**shared, "id": name, "translation": text.format(n=n), "reference": 2 * whole.format(n=n)}
+            for n in range(40)
+            for name, text in ((f"m{n}", first), (f"m{n}.2", second))
+        ]  # fmt: skip
+
+    whole = "サーバーが{n}台戻った。"
+    old = said(whole, whole)
+    assert worse_said(old, said("", whole * 2)) is None
+    assert worse_said(old, old + said("違う", "違う", pass_=2)) is None
+    assert worse_said(old, said(whole, "違う")) is not None
 
 
 def test_a_regression_within_the_limit_is_too_slow_and_both_are_told(
