@@ -11,7 +11,10 @@ MAX_CHARS = 1 << 20
 """An object over many lines that is longer is given up, so that memory stays bounded."""
 _SSE_FIELDS = ("event:", "id:", "retry:", ":")
 _DONE = {"type": "message_stop"}
-_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+("?)')
+"""To its end, or to the end of the line: else each quote of a long line would be tried anew."""
+_GOES_ON = re.compile(r"\S.*[\[,:]\s*", re.DOTALL)
+"""A line without indentation that an object without indentation may follow, and be a part of."""
 _AROUND = "[], \t\r\n"
 """What stands around the objects of an array: they are read as they come, not when it ends."""
 
@@ -70,12 +73,14 @@ class Values:
             self._skip(kind)
 
     def _part(self, text: str) -> Iterator[dict[str, Any]]:
+        if text.startswith("{") and self._kept and not _GOES_ON.fullmatch(self._kept[-1]):
+            self.finish()  # what was kept has been cut off
         if not self._kept:
             text = text.lstrip(_AROUND)
             self._chars = self._depth = 0
         self._kept.append(text)
         self._chars += len(text)
-        outside = _STRING.sub("", text)
+        outside = _STRING.sub(lambda string: "" if string[1] else '"', text)
         self._depth += sum(map(outside.count, "{[")) - sum(map(outside.count, "}]"))
         if '"' in outside or not self._kept[0].startswith("{"):
             self.finish()
