@@ -18,6 +18,9 @@ _GOES_ON = re.compile(r"\S.*[\[,:]\s*", re.DOTALL)
 _AROUND = "[], \t\r\n"
 """What stands around the objects of an array: they are read as they come, not when it ends."""
 
+_BETWEEN = re.compile(f"[{re.escape(_AROUND)}]*+")
+_decode = json.JSONDecoder().raw_decode
+
 
 class Values:
     """Takes a line at a time and yields the objects that are now complete.
@@ -104,7 +107,12 @@ class Values:
 
 
 def _parsed(text: str) -> list[Any]:
-    values: list[Any] = json.loads(f"[{text.strip(_AROUND)}]")
+    """All values of `text`, also where nothing stands between two."""
+    values, at, text = [], 0, text.strip(_AROUND)
+    while at < len(text):
+        value, at = _decode(text, at)
+        values.append(value)
+        at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
     return values
 
 

@@ -188,6 +188,14 @@ def test_an_object_that_was_cut_off_takes_no_other_with_it():
         assert kinds == ["broken JSON"]
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_objects_with_nothing_between_them_are_read(indent):
+    objects = [{"content": "One."}, {"content": "Two."}, {"content": "Three."}]
+    text = "".join(json.dumps(value, indent=indent) for value in objects)
+    read = Values(lambda kind: pytest.fail(kind)).read
+    assert [v for line in text.split("\n") for v in read(line.encode())] == objects
+
+
 def test_a_long_line_of_quotes_does_not_take_long():
     values = Values(lambda kind: None)
     began = time.perf_counter()
