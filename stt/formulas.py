@@ -29,7 +29,7 @@ _OTHER = re.compile(
 )
 """In a formula: dropped, though not what it holds. Elsewhere it may be a path."""
 _POWER = re.compile(r"(?<=[\w)\]])(?:\^|(?<=\d)\*\*(?=\d))(?:\{([^{}]+)\}|(-?\w+))")
-_BASE = r"(?:(?<=[\d)\]])|(?<=\b[A-Za-z])|(?<=\b[ckm]m))"
+_BASE = r"(?:(?<=[\d)\]])|(?<=\b[A-Za-z])|(?<=\b[ckm]m)|(?<=\bmc))"
 _RAISED = re.compile(_BASE + r"[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 """A power, not a footnote: its compatibility form would make 102 of 10²."""
 _RAISED_TAG = re.compile(

@@ -11,9 +11,15 @@ MAX_CHARS = 1 << 20
 """An object over many lines that is longer is given up, so that memory stays bounded."""
 _SSE_FIELDS = ("event:", "id:", "retry:", ":")
 _DONE = {"type": "message_stop"}
-_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+("?)')
+"""To its end, or to the end of the line: else each quote of a long line would be tried anew."""
+_GOES_ON = re.compile(r"\S.*[\[,:]\s*", re.DOTALL)
+"""A line without indentation that an object without indentation may follow, and be a part of."""
 _AROUND = "[], \t\r\n"
 """What stands around the objects of an array: they are read as they come, not when it ends."""
+
+_BETWEEN = re.compile(f"[{re.escape(_AROUND)}]*+")
+_decode = json.JSONDecoder().raw_decode
 
 
 class Values:
@@ -70,12 +76,14 @@ class Values:
             self._skip(kind)
 
     def _part(self, text: str) -> Iterator[dict[str, Any]]:
+        if text.startswith("{") and self._kept and not _GOES_ON.fullmatch(self._kept[-1]):
+            self.finish()  # what was kept has been cut off
         if not self._kept:
             text = text.lstrip(_AROUND)
             self._chars = self._depth = 0
         self._kept.append(text)
         self._chars += len(text)
-        outside = _STRING.sub("", text)
+        outside = _STRING.sub(lambda string: "" if string[1] else '"', text)
         self._depth += sum(map(outside.count, "{[")) - sum(map(outside.count, "}]"))
         if '"' in outside or not self._kept[0].startswith("{"):
             self.finish()
@@ -99,7 +107,12 @@ class Values:
 
 
 def _parsed(text: str) -> list[Any]:
-    values: list[Any] = json.loads(f"[{text.strip(_AROUND)}]")
+    """All values of `text`, also where nothing stands between two."""
+    values, at, text = [], 0, text.strip(_AROUND)
+    while at < len(text):
+        value, at = _decode(text, at)
+        values.append(value)
+        at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
     return values
 
 

@@ -21,13 +21,19 @@ _NAMES = (
 )
 _MONTH = rf"({'|'.join(_NAMES)}|(?:{'|'.join(_MONTHS)}|Sept)\b\.?)"
 _DAY = r"(0?[1-9]|[12]\d|3[01])"
-_YEAR = r"(?:,? ([12]\d{3}))?(?![\w-]|[.,:/]\d)"
+_YEAR = (
+    r"(?:,? ([12]\d{3}))?(?![\w-]|[.,:/]\d|\s?%|\s(?:percent|times|thousand|(?:m|b|tr)illion)\b)"
+)
+"""Until the end of a date; in "By June 30% had left" the number is none of its days."""
 _DATE = re.compile(
     rf"(?<![\w.,:/-])([12]\d{{3}})([-/])(0?[1-9]|1[0-2])\2{_DAY}(?![\w:/-]|[.,]\d)"
     rf"|(?:\b[Tt]he )?(?<![\w.,:/-]){_DAY}(?:st|nd|rd|th)?(?: of)? {_MONTH}{_YEAR}"
     rf"|\b{_MONTH} {_DAY}(?:st|nd|rd|th)?{_YEAR}"
 )
-_DAY_AND_TIME = re.compile(rf"((?:{'|'.join(_NAMES)}) \d\d, \d{{4}})(?:,|,? at)? (\d\d o'clock)")
+_DAY_AND_TIME = re.compile(
+    rf"(?:\b([Oo])n )?((?:{'|'.join(_NAMES)}) \d\d, \d{{4}})(?:,|,? at)? (\d\d o'clock)"
+)
+_DIGITS = "zero one two three four five six seven eight nine".split()
 _POWERS = ("thousand", "million", "billion", "trillion")
 _PART = r"(?<![\d.,])\d{1,3}(?:\.\d{1,3})?"
 _LARGE = re.compile(rf"(?:({_PART})(\s?(?:to|or|and|[-–])\s?))?({_PART})\s({'|'.join(_POWERS)})\b")
@@ -89,9 +95,9 @@ def stand_ins(text: str) -> tuple[str, Numbers]:
 class _Hidden:
     def __init__(self, text: str) -> None:
         self.values: dict[str, str] = {}
-        self._taken = taken = set(re.findall(r"\d+", text))
+        self._taken = taken = set(re.findall(r"\d+|[a-z]+", text.lower()))
         self._days = iter(
-            [d for d in _DAYS if taken.isdisjoint(map(str, d)) and _NAMES[d[1] - 1] not in text]
+            [d for d in _DAYS if taken.isdisjoint(map(str, d)) and _NAMES[d[1] - 1][:3] not in text]
         )
         self._places = iter(
             [p for p in _PLACES if taken.isdisjoint((p, _PLACES[p])) and "QM" not in text]
@@ -99,7 +105,7 @@ class _Hidden:
         text = _LARGE.sub(self._large, _DATE.sub(self._date, text))
         text = _RATIO.sub(self._ratio, text)
         text = _CLOCK.sub(self._clock, _BETWEEN_TIMES.sub(" to ", text))
-        self.text = _TOKEN.sub(self._token, _DAY_AND_TIME.sub(r"\2 on \1", text))
+        self.text = _TOKEN.sub(self._token, _DAY_AND_TIME.sub(_time_first, text))
 
     def _date(self, found: re.Match[str]) -> str:
         year, month = found[1] or found[7] or found[10], found[3] or found[6] or found[8]
@@ -110,6 +116,7 @@ class _Hidden:
         of_year, of_month = f"{year}年" if year else "", f"{number}月"
         y, m, d = one
         self.values |= {f"{y}年": of_year, f"{m}月": of_month, f"{d}日": f"{int(day)}日"}
+        self.values[str(y)] = year or ""  # where the model does not say what it is
         self.values |= dict.fromkeys((f"{m}月{d}", f"{m}月{d}日"), f"{of_month}{int(day)}日")
         return f"{_NAMES[m - 1]} {d}, {y}"
 
@@ -132,7 +139,7 @@ class _Hidden:
             return found[0]
         half = {"a": "午前", "p": "午後"}[found[3].strip()[0]] if found[3] else ""
         said = f"{half}{int(found[1])}時" + (f"{int(found[2])}分" if int(found[2]) else "")
-        left = (digit for digit in place if digit not in self._taken)
+        left = (digit for digit in place if not self._taken & {digit, _DIGITS[int(digit)]})
         self.values |= dict.fromkeys((f"{place}時", place, *(f"{digit}時" for digit in left)), said)
         ends = found[3] and found.end() == len(found.string)
         return f"{place} o'clock{'.' if ends else ''}"
@@ -163,6 +170,11 @@ class _Hidden:
             return text
         self.values[_PLACES[place]] = said
         return f"{sign}{_PLACES[place]}{ordinal}"
+
+
+def _time_first(found: re.Match[str]) -> str:
+    at = {"O": "At ", "o": "at "}.get(found[1] or "", "")
+    return f"{at}{found[3]} on {found[2]}"
 
 
 def _difficult(number: str) -> bool:

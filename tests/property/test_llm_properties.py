@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import time
 from itertools import pairwise
 
 import pytest
@@ -174,3 +175,29 @@ def test_no_bytes_end_the_stream(content, format_, json_like):
         found.extend(source.deltas())
     if format_ is Format.text:
         assert found[-1].final
+
+
+def test_an_object_that_was_cut_off_takes_no_other_with_it():
+    whole = [{"content": "One."}, {"content": "Two."}]
+    cut = ['{\n  "role": "assistant",', '{ "a": 1', '{\n  "b": [\n    1']
+    for broken in cut:
+        kinds: list[str] = []
+        read = Values(kinds.append).read
+        lines = "\n".join([broken, *(json.dumps(value, indent=2) for value in whole)])
+        assert [v for line in lines.split("\n") for v in read(line.encode())] == whole
+        assert kinds == ["broken JSON"]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_objects_with_nothing_between_them_are_read(indent):
+    objects = [{"content": "One."}, {"content": "Two."}, {"content": "Three."}]
+    text = "".join(json.dumps(value, indent=indent) for value in objects)
+    read = Values(lambda kind: pytest.fail(kind)).read
+    assert [v for line in text.split("\n") for v in read(line.encode())] == objects
+
+
+def test_a_long_line_of_quotes_does_not_take_long():
+    values = Values(lambda kind: None)
+    began = time.perf_counter()
+    assert not list(values.read(b'{"a": ' + b'"\\' * 100_000))
+    assert time.perf_counter() - began < 2

@@ -36,6 +36,7 @@ from stt.clean import CELL, clean
         ("a\u00a0b\t c\n d", "a b c d"),
         ("broken \ud83d surrogate", "broken surrogate"),
         ("<b>Bold</b><br/>and <a href='x'>link</a> <!-- no -->.", "Bold and link."),
+        ("E = mc<sup>2</sup> and E = mc².", "E = mc squared and E = mc squared."),
         ("10<sup>6</sup> bytes in 5 m<SUP> 2 </SUP>, e<sup>n+1</sup>", "10 to the power of 6 bytes in 5 m squared, e to the power of n+1"),
         ("The 1<sup>st</sup> H<sub>2</sub>O is a fact<sup>3</sup> of Foo<sup>TM</sup>.", "The 1st H2O is a fact3 of FooTM."),
         ("<div>One</div><DIV class=x>two</DIV>", "One two"),

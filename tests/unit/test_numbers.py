@@ -96,7 +96,7 @@ def test_a_date_has_another_date_as_its_stand_in(date, written):
 
 def test_the_time_of_a_day_comes_first():
     said, _ = stand_ins("It ended on 2024-05-20 12:30 or on May 4, 2025, at 9:00.")
-    assert said == "It ended on 37 o'clock on March 14, 2013 or on 58 o'clock on June 25, 2018."
+    assert said == "It ended at 37 o'clock on March 14, 2013 or at 58 o'clock on June 25, 2018."
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,7 @@ def test_the_time_of_a_day_comes_first():
         "The slice a(1:10) and localhost:3000",
         "It takes 10-15 minutes.",
         "May I have 3 of them?",
+        "By June 30% had left, in July 40 percent, in May 10 times as many.",
         "",
     ],
 )
@@ -148,3 +149,20 @@ def test_no_text_takes_long(unit):
     began = time.perf_counter()
     stand_ins(unit * 1300)
     assert time.perf_counter() - began < 1
+
+
+def test_a_spelled_hour_or_another_month_is_not_taken_for_a_stand_in():
+    numbers = stand_ins("It opens at 9:00 and closes at three o'clock.")[1]
+    assert numbers.written("37時から3時まで") == "9時から3時まで"
+    said, numbers = stand_ins("From Mar 2020 to Jan 5, 2021 he was away.")
+    assert said == "From Mar 2020 to June 25, 2018 he was away."
+    assert numbers.written("2020年3月から2018年6月25日") == "2020年3月から2021年1月5日"
+
+
+def test_the_year_of_a_stand_in_is_never_spoken():
+    numbers = stand_ins("On March 5, 2021 and on May 4 they met.")[1]
+    assert numbers.written("2018と2016に") == "2021とに"
+
+
+def test_a_million_after_a_month_is_no_day():
+    assert stand_ins("In May 5 million people came.")[0] == "In May 37QM people came."
