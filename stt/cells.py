@@ -65,19 +65,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def quality(rows: pd.DataFrame) -> tuple[float, float] | None:
     """chrF and BLEU on characters over the first pass; None where nothing was translated."""
-    from stt.quality import bleu, chrf
+    from stt.quality import bleu, chrf, messages
 
-    scored = rows[
-        rows["translates"] & rows["reference"].notna() & (rows["pass"] == rows["pass"].min())
-    ]
-    if scored.empty or (scored["translation"] == scored["source"]).all():  # nothing was translated
+    scored = rows[rows["translates"]]
+    if (scored["translation"] == scored["source"]).all():  # nothing was translated
         return None
-    # A corpus line of two sentences is two utterances (s007, s007.2) with one reference.
-    message = scored["id"].str.replace(r"\.\d+$", "", regex=True)
-    said = (
-        scored["translation"].fillna("").groupby([message, scored["reference"]], sort=False).sum()
-    )
-    texts, references = said.tolist(), said.index.get_level_values("reference").tolist()
+    said = messages(scored[["id", "pass", "reference", "translation"]].to_dict("records"))
+    if not said:
+        return None
+    texts, references = list(said.values()), [reference for _, reference in said]
     return chrf(texts, references), bleu(texts, references)
 
 

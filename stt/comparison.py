@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -201,9 +200,9 @@ def more_breaks(sessions: list[list[dict[str, Any]]], new: list[dict[str, Any]])
 
 def worse_said(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str | None:
     """Says that translations are worse by chrF than those of `old`, or None (paired bootstrap, 5 %)."""
-    from stt.quality import chrf, paired_p
+    from stt.quality import chrf, messages, paired_p
 
-    was, is_ = (_messages(records) for records in (old, new))
+    was, is_ = (messages(records) for records in (old, new))
     both = [message for message in is_ if message in was]
     if not both or all(was[message] == is_[message] for message in both):
         return None
@@ -213,17 +212,6 @@ def worse_said(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str | No
     if scores[1] >= scores[0] or paired_p(after, before, references)["chrf"] >= 0.05:
         return None
     return f"translations are worse than the baseline's (chrF {scores[1]:.1f} instead of {scores[0]:.1f})"
-
-
-def _messages(records: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
-    """Translations by message and reference: a corpus line of two sentences is two utterances (s007, s007.2)."""
-    said: dict[tuple[str, str], str] = defaultdict(str)
-    first = min((r["pass"] for r in records), default=0)
-    for r in records:
-        if r["pass"] == first and r["status"] == Status.ok and r["reference"]:
-            message = re.sub(r"\.\d+$", "", r["id"])
-            said[message, r["reference"]] += r["translation"]
-    return said
 
 
 def _same_texts(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -16,6 +17,21 @@ def chrf(translations: Sequence[str], references: Sequence[str]) -> float:
 def bleu(translations: Sequence[str], references: Sequence[str]) -> float:
     """BLEU of a corpus over characters, which need no Japanese tokenizer; 0 to 100."""
     return _score(_metric("bleu"), translations, references)
+
+
+def messages(records: Iterable[Mapping[Any, Any]]) -> dict[tuple[str, str], str]:
+    """Translations of the first pass by message and reference, where there is one; what failed said nothing.
+
+    A corpus line of two sentences is two utterances (s007, s007.2) with one reference.
+    """
+    known = [r for r in records if isinstance(r["reference"], str)]
+    first = min((r["pass"] for r in known), default=0)
+    said: dict[tuple[str, str], str] = defaultdict(str)
+    for r in known:
+        if r["pass"] == first:
+            text = r["translation"] if isinstance(r["translation"], str) else ""
+            said[re.sub(r"\.\d+$", "", r["id"]), r["reference"]] += text
+    return said
 
 
 def paired_p(
