@@ -175,12 +175,11 @@ def _compare(
         (found.doubts if same_setup else found.notes).append(worse)
     drawn = any(latest(r.header, "effective").get("tts", {}).get("random") for r in (run, base))
     (found.slow if same_setup else found.notes).extend(more_work(old, now, samples=not drawn))
-    broken = more_breaks(in_turns(known, now) or known, now)
+    partner, earlier_one = in_turns(known, now), in_turns(known, before)
+    broken = more_breaks(partner or known, now)
     if broken and same_setup:
-        unknown = len(known) < 2 and not all(
-            in_turns(known, each) for each in (now, before) if each
-        )
-        again = more_breaks(in_turns(known, before) or known, before) is not None
+        unknown = len(known) < 2 and not (partner and (earlier_one or not before))
+        again = more_breaks(earlier_one or known, before) is not None
         _conclude(found, broken, unknown, again if before else None)
     elif broken:
         found.notes.append(broken)

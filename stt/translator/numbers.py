@@ -15,10 +15,10 @@ _PLACES = {"37": "374", "58": "582", "26": "269", "41": "416", "90": "905"}
 """Stand-ins without a mark and with one digit more, for counts. No digit is in two of the short ones, so what is left
 of a damaged one still tells it."""
 _DAYS = ((2013, 3, 14), (2018, 6, 25), (2016, 10, 24), (2007, 9, 13), (1995, 7, 15))
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 _NAMES = (
     "January February March April May June July August September October November December".split()
 )
+_MONTHS = [name[:3] for name in _NAMES]
 _MONTH = rf"({'|'.join(_NAMES)}|(?:{'|'.join(_MONTHS)}|Sept)\b\.?)"
 _DAY = r"(0?[1-9]|[12]\d|3[01])"
 _YEAR = (

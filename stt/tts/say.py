@@ -46,6 +46,7 @@ class Say(Synthesizer):
         Raises:
             ConfigError: no such rate.
             EngineUnavailable: this is no Mac, or it lacks the voice.
+            EngineError: the command fails.
         """
         if self.words_per_minute is not None and not 1 <= self.words_per_minute <= 1000:
             raise ConfigError(
