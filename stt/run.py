@@ -244,6 +244,7 @@ def _print(paths: list[Path], target: Any) -> bool:
         ResultsError: nothing was measured just now, whatever earlier sessions hold.
     """
     from stt import report, results
+    from stt.summary import comparison, summary
     from stt.table import table
 
     runs = results.load(paths)
@@ -254,7 +255,7 @@ def _print(paths: list[Path], target: Any) -> bool:
         )
     frame, files = table(runs), []
     try:
-        files = report.write(frame, paths[0])
+        files = report.write(runs, paths[0])
     except OSError as error:
         print(
             f"stt: the report could not be written ({error.strerror}). All records are safe: make "
@@ -265,17 +266,18 @@ def _print(paths: list[Path], target: Any) -> bool:
         for path in files:
             print(path)
         if len(paths) > 1:
-            print(report.comparison(frame, paths[-1].name))
-        print(report.summary(frame[frame["path"] == str(paths[0])], target))
+            print(comparison(frame, paths[-1].name))
+        print(summary(frame[frame["path"] == str(paths[0])], target))
     return bool(files)
 
 
 def _print_comparison(paths: list[Path]) -> None:
-    from stt import report, results, stored
+    from stt import results, stored
+    from stt.summary import comparison
 
     if there := [path for path in paths if (path / stored.RECORDS).exists()]:
         with process.reader_may_go():
-            print(report.comparison(results.read(there), None))
+            print(comparison(results.read(there), None))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ class Wav(Sink):
     def write(self, utterance_id: str, chunk: AudioChunk) -> None:
         """Append to the utterance's file and to run.wav (resampled there if its rate differs)."""
         if self._one is None:
-            self._one = WavFile(self._free(_file_name(utterance_id)), chunk.sample_rate)
+            self._one = WavFile(self._free(file_name(utterance_id)), chunk.sample_rate)
         if self._run is not None and self._run.frames >= LONGEST_FRAMES:
             full, self._run = self._run, None
             full.close()
@@ -108,6 +108,6 @@ class Wav(Sink):
         return path
 
 
-def _file_name(utterance_id: str) -> str:
+def file_name(utterance_id: str) -> str:
     # Ids come from the outside (an LLM's message ids): nothing in them may leave the folder.
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", utterance_id).strip(".")[:80] or "utterance"

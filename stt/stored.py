@@ -29,7 +29,7 @@ _FIELDS = (
 
 
 def record(utterance: Utterance, *, session: int, pass_: int, phase: str) -> dict[str, Any]:
-    """The stored form of an utterance; times in integer ns relative to `arrived`.
+    """The stored form of an utterance; times in integer ns relative to `arrived`, which is there on the machine's clock.
 
     Args:
         phase: "measure", "warmup" or "cold".
@@ -52,6 +52,7 @@ def record(utterance: Utterance, *, session: int, pass_: int, phase: str) -> dic
         "source_tokens": utterance.source_tokens,
         "target_tokens": utterance.target_tokens,
         "clauses": utterance.clauses,
+        "arrived_ns": int(arrived_ns),
         "marks_ns": {name: int(utterance.marks_ns[name] - arrived_ns) for name in reached},
         "chunks": [[int(at_ns - arrived_ns), int(count)] for at_ns, count in utterance.chunks],
         "sample_rate": utterance.sample_rate,
@@ -193,7 +194,7 @@ def _whole(stored: dict[str, Any]) -> bool:
     if not (typed and all(isinstance(c, list) and len(c) == 2 for c in stored["chunks"])):
         return False
     facts = stored.get("facts", {})
-    if not isinstance(facts, dict):
+    if not (isinstance(facts, dict) and isinstance(stored.get("arrived_ns", 0), int)):
         return False
     chunks, silence_s = stored["chunks"], stored.get("leading_silence_s", "missing")
     free_ns = facts.get("loudspeaker_free_ns", 0)

@@ -686,6 +686,7 @@ def test_a_record_without_its_fields_is_unreadable_not_too_slow(
     [
         *({name: "gone"} for name in ("sample_rate", "source_tokens", "target_tokens", "clauses")),
         *({name: "gone"} for name in ("audio_s", "leading_silence_s")),
+        {"arrived_ns": "noon"},
         *({"chunks": chunks} for chunks in ([[None, 5]], [[1]], [5], [[0.5, 5]], [[10**400, 5]])),
         *({"marks_ns": {"first_chunk": mark}} for mark in (None, math.nan)),
         *({"leading_silence_s": silence_s} for silence_s in (math.nan, math.inf, -1.0, 1e300)),

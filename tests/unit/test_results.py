@@ -78,6 +78,7 @@ def test_a_record_has_exactly_the_documented_shape() -> None:
         "source_tokens": 0,
         "target_tokens": 0,
         "clauses": 0,
+        "arrived_ns": 1_000,
         "marks_ns": {"arrived": 0, "segmented": 1_500, "first_chunk": 30_000_000},
         "chunks": [[30_000_000, 2_400], [50_000_000, 1_200]],
         "sample_rate": 24_000,
