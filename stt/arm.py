@@ -165,7 +165,7 @@ class Arm:
                 free_ns: int | None = None
                 with closing(run):
                     for utterance in run:
-                        if not self.source.closed_loop:  # speech waits for the speech before it
+                        if self.source.one_listener and not self.source.closed_loop:
                             utterance, free_ns = _heard(utterance, free_ns)
                         self._record(utterance, number, "measure")
                         yield utterance

@@ -1,9 +1,11 @@
-"""Where text comes from: what all sources share, and a corpus at its own or a model's pace."""
+"""Where text comes from: what all sources share, and a corpus at its own pace, a model's, or that of many people."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import math
+import random
 import re
 import threading
 import time
@@ -32,6 +34,7 @@ class Source(ABC):
 
     Class attributes:
         closed_loop: the next message is wanted only when the last one was spoken.
+        one_listener: speech waits for the speech before it.
 
     Attributes:
         skipped: what could not be read, counted by kind.
@@ -39,6 +42,7 @@ class Source(ABC):
     """
 
     closed_loop: ClassVar[bool] = False
+    one_listener: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self.skipped: Counter[str] = Counter()
@@ -175,41 +179,36 @@ class CorpusClosed(Corpus):
 
 
 @dataclass
-class CorpusOpen(Corpus):
-    """Corpus sentences in small deltas on a fixed schedule; a late pipeline does not move it.
+class Scheduled(Corpus):
+    """Corpus sentences on a schedule; a late pipeline does not move it.
 
     Attributes:
-        tokens_per_s: deltas (pieces of words, of at most four letters) in a second.
-        gap_s: pause between lines.
         slip_ns: how much later than scheduled each of the last deltas was handed out.
     """
 
-    tokens_per_s: float
-    gap_s: float
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.tokens_per_s > 0 and self.gap_s >= 0):
-            raise ConfigError("source.tokens_per_s must be above 0, and source.gap_s not below 0.")
         self.slip_ns: list[int] = []
         self._closed = threading.Event()
 
+    @abstractmethod
+    def schedule(self) -> Iterator[tuple[CorpusLine, list[tuple[str, float]]]]:
+        """Each line with its pieces, and the seconds from each piece to the next one."""
+
     def deltas(self) -> Iterator[Delta]:
-        """Deltas stamped with the time they were due, however late they are; an empty one ends a line."""
-        lines = self.lines
-        step_ns, gap_ns = round(1e9 / self.tokens_per_s), round(self.gap_s * 1e9)
+        """Deltas stamped with the time they were due, however late they are."""
+        schedule = self.schedule()
         due_ns = self.clock()
-        for line in lines:
-            # Only what follows shows a listener of a model that its last token was the last.
-            for token in [*_TOKEN.findall(line.text), ""]:
+        for line, pieces in schedule:
+            for number, (text, pause_s) in enumerate(pieces, 1):
                 if not self._wait(due_ns):
                     return
                 self.slip_ns.append(self.clock() - due_ns)
                 if len(self.slip_ns) > _KEPT_SLIPS:
                     del self.slip_ns[: _KEPT_SLIPS // 2]
-                yield Delta(token, due_ns, line.id, not token, line.reference, line.bucket)
-                due_ns += step_ns
-            due_ns += gap_ns
+                last = number == len(pieces)
+                yield Delta(text, due_ns, line.id, last, line.reference, line.bucket)
+                due_ns += round(pause_s * 1e9)
 
     def close(self) -> None:
         """End the replay."""
@@ -223,3 +222,54 @@ class CorpusOpen(Corpus):
             else:
                 time.sleep(min(left_ns, 200_000) / 1e9)
         return not self._closed.is_set()
+
+
+@dataclass
+class CorpusOpen(Scheduled):
+    """Corpus sentences as a model writes them, in small deltas; an empty one ends a line.
+
+    Attributes:
+        tokens_per_s: deltas (pieces of words, of at most four letters) in a second.
+        gap_s: pause between lines.
+    """
+
+    tokens_per_s: float
+    gap_s: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.tokens_per_s > 0 and self.gap_s >= 0):
+            raise ConfigError("source.tokens_per_s must be above 0, and source.gap_s not below 0.")
+
+    def schedule(self) -> Iterator[tuple[CorpusLine, list[tuple[str, float]]]]:
+        """A token after the other."""
+        step_s = 1 / self.tokens_per_s
+        for line in self.lines:
+            # Only what follows shows a listener of a model that its last token was the last.
+            yield line, [*((t, step_s) for t in _TOKEN.findall(line.text)), ("", step_s + self.gap_s)]  # fmt: skip
+
+
+@dataclass
+class CorpusPoisson(Scheduled):
+    """Whole corpus sentences from many people who know nothing of each other, each with a loudspeaker of their own.
+
+    Attributes:
+        per_s: sentences in a second, on average; the times between them are exponentially distributed.
+        seed: of these times.
+    """
+
+    one_listener: ClassVar[bool] = False
+
+    per_s: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.per_s < math.inf:
+            raise ConfigError("source.per_s must be above 0.")
+        self._times = random.Random(self.seed)  # each pass over the corpus has other times
+
+    def schedule(self) -> Iterator[tuple[CorpusLine, list[tuple[str, float]]]]:
+        """A sentence after the other."""
+        for line in self.lines:
+            yield line, [(line.text, self._times.expovariate(self.per_s))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -14,7 +15,7 @@ from stt.metrics import METRICS, imbalance
 from stt.pipeline import Pipeline, Settings
 from stt.segment import Segmenter
 from stt.sinks import Discard
-from stt.sources import CorpusOpen, read_corpus
+from stt.sources import CorpusOpen, CorpusPoisson, read_corpus
 from stt.translator.echo import Echo
 from stt.tts.tone import Tone
 
@@ -86,3 +87,33 @@ def test_latency_counts_from_the_scheduled_arrival_however_late_the_pipeline_is(
         latency_s = (utterance.marks_ns["first_chunk"] - due_ns[number]) / 1e9
         assert latency_s >= (number + 1) * DELAY_S - number * step_ns / 1e9
     assert max(source.slip_ns) > 0.1e9, "the reader was held up, and its schedule did not move"
+
+
+def test_people_who_come_at_random_wait_for_each_other_but_not_for_a_loudspeaker(tmp_path, stt_run):
+    """A voice of 20 ms for 100 sentences a second, half of what there is to do: a queue without an end."""
+    done = stt_run(
+        *("source=corpus_poisson", "source.per_s=100", "measure.limit=80", "translator=echo"),
+        *(
+            "tts=tone",
+            "tts.delay_ms=20",
+            "measure.shuffle=false",
+            f"hydra.run.dir={tmp_path / 'r'}",
+        ),
+    )
+    [run] = results.load(tmp_path / "r")
+    records = results.last_session(run)
+    lines = read_corpus(None)[:80]
+    assert [r["source"] for r in records] == [line.text for line in lines]
+    due = [pause for _, [(_, pause)] in CorpusPoisson(None, per_s=100.0, seed=0).schedule()]
+    came = [b["arrived_ns"] - a["arrived_ns"] for a, b in pairwise(records)]
+    assert came == [round(pause * 1e9) for pause in due[:79]]
+    free_s = latest_s = 0.0  # what a queue of 20 ms a sentence does, at the least
+    for record in records:
+        arrived_s = (record["arrived_ns"] - records[0]["arrived_ns"]) / 1e9
+        free_s = max(free_s, arrived_s) + 0.02
+        latest_s = record["marks_ns"]["first_chunk"] / 1e9
+        assert latest_s >= free_s - arrived_s - 1e-3
+    assert latest_s > 0.3, "it was overloaded"
+    assert not any("loudspeaker_free_ns" in r.get("facts", {}) for r in records)
+    assert "heard later" not in done.stdout
+    assert "INVALID run: latency drifted during the run" in done.stdout

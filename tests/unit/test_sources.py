@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import math
 import os
 import queue
 import random
@@ -26,7 +27,7 @@ from stt.llm import Speech
 from stt.messages import Delta
 from stt.reading import sentences
 from stt.segment import Segmenter
-from stt.sources import CorpusClosed, CorpusOpen, read_corpus
+from stt.sources import CorpusClosed, CorpusOpen, CorpusPoisson, read_corpus
 from stt.stdin import Format, Stdin
 
 # --- an LLM's JSON lines ---------------------------------------------------------------------------
@@ -577,7 +578,25 @@ def test_a_rate_of_zero_is_refused():
         CorpusOpen(None, tokens_per_s=0.0, gap_s=0.0)
 
 
-@pytest.mark.parametrize("source", ["corpus_closed", "corpus_open", "stdin"])
+def test_people_who_know_nothing_of_each_other_come_at_exponentially_distributed_times():
+    source = CorpusPoisson(None, per_s=20.0, seed=3)
+    waits = [pause for _, [(_, pause)] in itertools.chain(*(source.schedule() for _ in range(40)))]
+    assert len(waits) == 8000
+    assert np.mean(waits) == pytest.approx(1 / 20, rel=0.05)
+    assert np.std(waits) == pytest.approx(1 / 20, rel=0.05)
+    assert np.mean(np.array(waits) > 3 / 20) == pytest.approx(math.exp(-3), abs=0.01)
+    assert waits[:200] != waits[200:400], "a second pass is no repetition of the first one's luck"
+    again = CorpusPoisson(None, per_s=20.0, seed=3)
+    assert waits[:200] == [pause for _, [(_, pause)] in again.schedule()]
+
+
+@pytest.mark.parametrize("per_s", [0.0, -1.0, math.inf, math.nan])
+def test_no_sentences_or_all_at_once_are_refused(per_s):
+    with pytest.raises(ConfigError, match=r"source\.per_s must be above 0"):
+        CorpusPoisson(None, per_s=per_s, seed=0)
+
+
+@pytest.mark.parametrize("source", ["corpus_closed", "corpus_open", "corpus_poisson", "stdin"])
 @pytest.mark.parametrize("segment", ["sentence", "clause"])
 def test_every_choice_can_be_built_from_its_yaml(source, segment):
     config, _ = compose([f"source={source}", f"segment={segment}"])
