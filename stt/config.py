@@ -155,6 +155,11 @@ def check_choices(overrides: list[str]) -> None:
             raise ConfigError(f"{override} names no folder. Name one, or leave it out.")
         if override.startswith(f"hydra.{ignored}.dir="):
             raise ConfigError(f"{override} has no effect here. Write hydra.{folder}.dir= instead.")
+        if override.startswith(("hydra/launcher=", "hydra/sweeper=")) and override[-6:] != "=basic":
+            raise ConfigError(
+                f"{override} is not possible: a sweep measures one configuration after the other, each in a fresh "
+                "process, for those beside each other would share the machine. Leave it out."
+            )
         name, _, value = override.lstrip("+~").partition("=")
         if name not in GROUPS or not value or any(c in value for c in "(${[*"):
             continue

@@ -173,6 +173,11 @@ def test_a_killed_run_keeps_what_was_finished_and_resumes(tmp_path):
         (["+source.pth=x"], "source=corpus_closed: there is no key pth, nearest: path."),
         (["+sink.path=x"], "sink=discard: there is no key path, nor any other."),
         (["hydra.sweep.dir=s"], "hydra.sweep.dir=s has no effect here. Write hydra.run.dir="),
+        (
+            ["-m", "hydra/launcher=joblib"],
+            "hydra/launcher=joblib is not possible: a sweep measures",
+        ),
+        (["-m", "hydra/sweeper=optuna"], "hydra/sweeper=optuna is not possible: a sweep measures"),
         (["-m", "hydra.run.dir=r"], "hydra.run.dir=r has no effect here. Write hydra.sweep.dir="),
         (["-m", "+target.limt_ms=2,3"], "there is no key target.limt_ms, nearest: limit_ms."),
     ],
