@@ -133,6 +133,7 @@ def test_a_text_is_asked_for_as_the_api_says_and_heard_as_samples(server, voice)
         }
     ]
     assert "Authorization" not in server.headers[0]
+    assert server.headers[0]["Accept-Encoding"] == "identity"  # to compress is to hold back
     effective = engine.effective()
     assert (effective["engine"], effective["base_url"]) == ("openai", server.url)
     assert (effective["model"], effective["voice"]) == ("kokoro", "jf_alpha")
