@@ -30,13 +30,13 @@ class Engine(ABC):
         extra: pip extra that installs what `load` imports ("" when the base install has it); people are
             told of it where an import fails.
         devices: device names the engine can run on.
-        network: True when every call leaves this machine.
+        network: True when every call leaves this machine; an instance may know better where its server is.
         random: True when the same input may give other output (a voice that draws its durations).
     """
 
     extra: ClassVar[str] = ""
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
-    network: ClassVar[bool] = False
+    network: bool = False
     random: ClassVar[bool] = False
 
     @abstractmethod

@@ -18,7 +18,7 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 """
-EXTRAS = "torch transformers triton piper onnxruntime gtts requests soundfile sounddevice"
+EXTRAS = "torch transformers triton piper onnxruntime gtts requests soundfile httpx2 sounddevice"
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,7 @@ def without(tmp_path_factory):
         ("piper", "tts=piper", "pip install -c constraints.txt -e '.[piper]'"),
         ("onnxruntime", "tts=piper", "pip install -c constraints.txt -e '.[piper]'"),
         ("gtts", "tts=gtts", "pip install -c constraints.txt -e '.[gtts]'"),
+        ("httpx2", "tts=openai", "pip install -c constraints.txt -e '.[openai]'"),
         pytest.param(
             "soundfile",
             "tts=gtts",
