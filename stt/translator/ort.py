@@ -105,16 +105,18 @@ class OnnxRuntime(Translator):
             "precision": self._runner.precision,
             "device": device.name,
             "providers": decoder.get_providers(),
-            # What a provider does not know, ONNX Runtime gives to the CPU.
-            "products": {
-                "encoder": _products(encoder),
-                "decoder": _products(decoder),
-            },
+            "products": {"encoder": run.products(encoder), "decoder": run.products(decoder)},
             "threads": decoder.get_session_options().intra_op_num_threads,
             "beam": 1,
             "max_length": self.max_length,
             "streaming": True,
         }
+        try:
+            self._decode([self.source_language, "</s>"], lambda _: False, [], [])
+        except EngineError as error:
+            raise EngineUnavailable(
+                f"device={device.name}: the model loads, but {error}"
+            ) from error
         self._streaming = Streaming(self.min_clause_chars)
 
     def _exported(self, folder: Path) -> list[Path]:
@@ -133,8 +135,8 @@ class OnnxRuntime(Translator):
             raise EngineUnavailable(
                 f"translator.model={self.model}: {', '.join(missing)} not found there (graphs there: {there}). "
                 f"translator.precision={self.precision.value} needs the graphs named so. Export them with "
-                f"`optimum-cli export onnx --task text2text-generation-with-past --model NAME DIR`, "
-                f"or choose translator.model=embedded."
+                f"`optimum-cli export onnx --task text2text-generation-with-past --model NAME {folder}`, "
+                f"or choose translator=embedded_onnx, which needs no file."
             )
         return graphs
 
@@ -168,7 +170,7 @@ class OnnxRuntime(Translator):
         new = [self._start, *(self._rows[token] for token in (self.target_language, *given))]
         try:
             runner.begin([self._ids.get(token, unknown) for token in source])
-            while len(tokens) < limit(len(source), self.max_length):
+            while len(tokens) + 1 < limit(len(source), self.max_length):
                 row = self._best(runner.step(new), tokens, forbidden)
                 tokens.append(self._produced[row])
                 if step(tokens[-1]) or tokens[-1] == "</s>":
@@ -177,7 +179,7 @@ class OnnxRuntime(Translator):
         except EngineError:
             raise
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise EngineError(f"ONNX Runtime could not translate this sentence: {error}") from error
+            raise EngineError(f"ONNX Runtime failed: {error}") from error
         return tokens
 
     def _best(
@@ -210,10 +212,3 @@ def _tokens(path: Path) -> list[str]:
     ids = learned if isinstance(learned, dict) else {t: i for i, (t, _) in enumerate(learned)}
     ids = ids | {token["content"]: token["id"] for token in described["added_tokens"]}
     return sorted(ids, key=lambda token: int(ids[token]))
-
-
-def _products(session: Any) -> dict[str, int]:
-    counts = run.operators(session).items()
-    return {
-        provider: sum(n for op, n in ops.items() if op in run.PRODUCTS) for provider, ops in counts
-    }

@@ -22,7 +22,7 @@ Decode = Callable[[Step, list[str], list[list[str]]], list[str]]
 
 
 def limit(source_tokens: int, max_length: int) -> int:
-    """How many tokens a translation may have."""
+    """How many tokens a translation may have, its language counted."""
     return min(max_length, _TIMES * source_tokens + _MORE)
 
 
