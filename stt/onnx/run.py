@@ -99,15 +99,12 @@ class Runner:
     @property
     def precision(self) -> str:
         """What the products of both graphs are computed in."""
-        kinds = [set().union(*operators(s).values()) for s in (self._encoder, self._decoder)]
-        if all(kind & INT8 for kind in kinds):
+        both = self._encoder, self._decoder
+        int8 = [bool(INT8 & set().union(*operators(made).values())) for made in both]
+        types = {given.type for made in both for given in made.get_outputs()}
+        if all(int8):
             return "int8"
-        types = {made.type for s in (self._encoder, self._decoder) for made in s.get_outputs()}
-        return (
-            "float32"
-            if types == {"tensor(float)"} and not any(kind & INT8 for kind in kinds)
-            else "mixed"
-        )
+        return "float32" if types == {"tensor(float)"} and not any(int8) else "mixed"
 
     def begin(self, source: list[int]) -> None:
         """Encode the source ids; the cache is empty."""

@@ -115,7 +115,8 @@ class OnnxRuntime(Translator):
             self._decode([self.source_language, "</s>"], lambda _: False, [], [])
         except EngineError as error:
             raise EngineUnavailable(
-                f"device={device.name}: the model loads, but {error}"
+                f"device={device.name}: the model loads, but does not run ({error}). "
+                f"Choose device=cpu, or another translator."
             ) from error
         self._streaming = Streaming(self.min_clause_chars)
 
