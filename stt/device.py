@@ -18,7 +18,7 @@ class Device:
     """A place to compute.
 
     Attributes:
-        name: cpu, cuda or mps; engines say which they know (`Engine.devices`).
+        name: cpu, cuda, mps or coreml; engines say which they know (`Engine.devices`).
         threads: CPU threads a translator may use; synthesizers state their own (their sum stays within the cores).
     """
 

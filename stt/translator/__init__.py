@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from stt.errors import EngineError
+import re
+from typing import Any
+
+from stt.errors import ConfigError, EngineError
 from stt.translator.numbers import Numbers, stand_ins
 from stt.translator.plain import plain
 
@@ -39,3 +42,50 @@ def too_long(text: str, max_length: int) -> EngineError:
         f"translator.max_length={max_length} tokens. "
         f"Write shorter sentences, or choose segment=clause."
     )
+
+
+def encode(
+    text: str, max_length: int, known: frozenset[str], pieces: Any, language: str
+) -> tuple[list[str], Numbers]:
+    """Source tokens of NLLB, `language` first, and what stands for numbers among them.
+
+    Args:
+        known: as `tidy` takes it.
+        pieces: a SentencePieceProcessor.
+
+    Raises:
+        EngineError: longer than the model can read, or nothing it can read.
+    """
+    said, numbers = tidy(text, max_length, known)
+    found = pieces.encode(said, out_type=str)
+    if len(found) + 2 > max_length:
+        raise too_long(text, max_length)
+    return [language, *found, "</s>"], numbers
+
+
+def check_length(model: str, max_length: int, positions: int) -> None:
+    """Refuse more tokens than the model has positions.
+
+    Raises:
+        ConfigError: with the most there are.
+    """
+    if max_length > positions:
+        raise ConfigError(
+            f"translator.max_length={max_length}: the model {model} has {positions} positions. "
+            f"Choose {positions} or fewer."
+        )
+
+
+def check_languages(model: str, known: list[str], *languages: str) -> None:
+    """Refuse a language that is no token of the model.
+
+    Raises:
+        ConfigError: with those that are.
+    """
+    for language in languages:
+        if language not in known:
+            raise ConfigError(
+                f"The model {model} does not know the language {language}. Choose "
+                f"language.source and language.target from: "
+                f"{', '.join(t for t in known if re.fullmatch('[a-z]{3}_[A-Z][a-z]{3}', t))}."
+            )

@@ -18,7 +18,7 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 """
-EXTRAS = "torch transformers triton piper onnxruntime gtts requests soundfile httpx2 sounddevice"
+EXTRAS = "torch transformers triton piper onnx onnxruntime gtts requests soundfile httpx2 sounddevice"
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,7 @@ def without(tmp_path_factory):
             "pip install -c constraints.txt -e '.[torch]'",
         ),
         ("piper", "tts=piper", "pip install -c constraints.txt -e '.[piper]'"),
+        ("onnx", "translator=embedded_onnx", "pip install -c constraints.txt -e '.[onnx]'"),
         ("onnxruntime", "tts=piper", "pip install -c constraints.txt -e '.[piper]'"),
         ("gtts", "tts=gtts", "pip install -c constraints.txt -e '.[gtts]'"),
         ("httpx2", "tts=openai", "pip install -c constraints.txt -e '.[openai]'"),

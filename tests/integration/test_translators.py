@@ -20,8 +20,10 @@ MINE = [
     "embedded_hf",
     "embedded_hf_bf16",
     "embedded_hf_fp32_beam3",
+    "embedded_onnx",
     "nllb600m_bf16",
     "nllb600m_fp32",
+    "nllb600m_onnx",
 ]
 
 
@@ -72,6 +74,26 @@ def test_float32_on_ctranslate2_says_what_float32_on_transformers_says():
     ours = translations("embedded", rows, precision="float32")
     exact = translations("embedded_hf", rows)
     assert sum(a == b for a, b in zip(ours, exact, strict=True)) >= len(rows) - 1
+
+
+@pytest.mark.engine
+def test_float32_on_onnx_runtime_says_what_float32_on_transformers_says():
+    pytest.importorskip("torch", reason="needs the extra torch")
+    pytest.importorskip("onnx", reason="needs the extra onnx")
+    rows = ROWS[::4]
+    ours = translations("embedded_onnx", rows, precision="float32")
+    exact = translations("embedded_hf", rows)
+    assert sum(a == b for a, b in zip(ours, exact, strict=True)) >= len(rows) - 1
+
+
+@pytest.mark.engine
+def test_int8_on_onnx_runtime_is_as_good_as_on_ctranslate2():
+    pytest.importorskip("onnx", reason="needs the extra onnx")
+    references = [row[3] for row in ROWS]
+    ours, theirs = translations("embedded_onnx", ROWS), translations("embedded", ROWS)
+    for score in (quality.chrf, quality.bleu):
+        assert abs(score(ours, references) - score(theirs, references)) <= 0.5
+    assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= 0.75 * len(ROWS)
 
 
 @pytest.mark.engine

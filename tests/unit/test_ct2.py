@@ -315,7 +315,7 @@ def test_closing_waits_for_no_decoding_that_hangs():
     translator = engine()
     translator.load(Device("cpu", 1))
     hang = threading.Event()
-    translator._decoding.submit(hang.wait)
+    translator._streaming._thread.submit(hang.wait)
     began = time.perf_counter()
     translator.close()
     assert time.perf_counter() - began < 1

@@ -1,0 +1,1 @@
+"""Encoder-decoder models as two ONNX graphs: built from the packaged checkpoint (`build`), run token by token (`run`)."""
