@@ -46,6 +46,8 @@ _TIME = (
     r"(?![\w/-]|[.,:]\d)(\s?[ap]\.m\.)?"
 )
 _CLOCK = re.compile(_TIME)
+_AT = re.compile(rf"(?:\b[Aa]t|[{MARKS}],?)\s\Z")
+"""Before a time of the day: without it, 2:01:09 and 00:03:20 are how long something took."""
 _CLOCKS = re.compile(rf"(?<![Bb]etween ){_TIME}(?:, {_TIME})*,? (?:and|or) {_TIME}")
 _VERSE = re.compile(
     r"\b(Genesis|Exodus|Leviticus|Numbers|Deuteronomy|Joshua|Judges|Samuel|Kings|Job|Psalms?|Proverbs|Ecclesiastes|Isaiah"
@@ -76,6 +78,8 @@ _NAME = re.compile(r"\d+(?:\.\d+){3}(?::\d+)?(?:/\d+)?|\d+(?:-\d+){2,}|\d{3}-\d{
 _KNOWN = re.compile(r"11|\d,000|1[1-9]\d\d|20\d\d")
 """Eleven, thousands and years: these it translates well."""
 _YEAR = re.compile(r"1\d{3}|20\d\d")
+_HUNDREDS = re.compile(r"[1-9](?!00)\d\d")
+"""It says 15 for 145 and 77 for 737."""
 _TWICE = re.compile(r"(\d)\1")
 _DAMAGED = re.compile(r"\d*\s?QM+")
 
@@ -175,11 +179,11 @@ class _Hidden:
         hour, minutes, seconds, half = found.groups()
         if (
             seconds
-            and len(hour) == 1
-            and not half
-            and not found.string[: found.start()].lower().endswith("at ")
+            and hour in "00123456789"
+            and not (half or _AT.search(found.string[: found.start()]))
         ):
-            return self._code(found[0], f"{hour}時間{int(minutes)}分{int(seconds)}秒")
+            hours = f"{hour}時間" if int(hour) else ""
+            return self._code(found[0], f"{hours}{int(minutes)}分{int(seconds)}秒")
         return self._at(found, _clock(found))
 
     def _clocks(self, found: re.Match[str]) -> str:
@@ -200,6 +204,8 @@ class _Hidden:
         if number is None or _NAME.fullmatch(number):
             return self._code(found[0], found[0])
         parts = number.split("-")
+        if number in self.values:  # a stand-in
+            return found[0]
         if "/" in number or ":" in number or not any(map(_difficult, parts)):
             return found[0]
         if not all(map(_VALUE.fullmatch, parts)):  # a version, a list without spaces
@@ -232,7 +238,7 @@ def _difficult(number: str) -> bool:
     """Whether the model would get it wrong more often than a stand-in."""
     if _KNOWN.fullmatch(number):
         return False
-    if re.match(_GROUPED, number) or len(number.split(".")[0]) > 5:
+    if _HUNDREDS.fullmatch(number) or re.match(_GROUPED, number) or len(number.split(".")[0]) > 5:
         return True
     whole, _, rest = number.partition(".")
     return bool(_TWICE.search(f"{whole.rstrip('0')}.{rest}"))

@@ -14,7 +14,7 @@ _RANGE = re.compile(
     rf"(?<![\w.,/:-])(?<!\) )(?!0\d|\d{{3}}-\d{{4}}(?!\d))({_NUMBER})([%％]?)( ?)[-–~〜～]\3({_NUMBER})(?![\d/:-])",
     re.ASCII,
 )
-_CLOCK = re.compile(r"(?<![\w.])(?<!\d:)([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])", re.ASCII)
+_CLOCK = re.compile(r"(?<![\w.])(?<!\d:)([01]?\d|2[0-4]):([0-5]\d)(?![\d:])", re.ASCII)
 _CLOCK_RANGE = re.compile(r"(?<=[時分]) ?[-–~〜～] ?(?=\d+時)")
 _LEADING_ZERO = re.compile(r"(?<![\d.,])0(?=\d[時分])")
 _DATE = re.compile(r"(?<![\d-])(\d{4})-(0?[1-9]|1[0-2])-(0?[1-9]|[12]\d|3[01])(?![\d-])")
@@ -62,8 +62,7 @@ def spell_out(text: str) -> str:
 
 
 def _clock(found: re.Match[str]) -> str:
-    hour, minutes, seconds = (int(part or 0) for part in found.groups())
-    return f"{hour}時" + f"{minutes}分" * bool(minutes) + f"{seconds}秒" * bool(seconds)
+    return f"{int(found[1])}時" + (f"{int(found[2])}分" if int(found[2]) else "")
 
 
 def _fraction(found: re.Match[str]) -> str:

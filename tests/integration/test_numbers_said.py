@@ -29,7 +29,9 @@ def number(figures, scale=""):
 
 def in_english(text):
     text = re.sub(rf"\b({'|'.join(MONTHS)})\b", lambda m: str(MONTHS.index(m[1]) + 1), text)
-    text = re.sub(r"\b(\d+(?:\.\d+)?) (to|and) (\d+(?:\.\d+)?) (\w+illion)", r"\1 \4 \2 \3 \4", text)
+    text = re.sub(
+        r"\b(\d+(?:\.\d+)?) (to|and) (\d+(?:\.\d+)?) (\w+illion)", r"\1 \4 \2 \3 \4", text
+    )
     text = re.sub(r"\b12(:\d\d)?(?= [ap]\.?m)", r"0\1", re.sub(r":00\b(?!:\d[1-9])", "", text))
     scales = "|".join(scale for scale in LARGE if scale.isascii())
     return Counter(number(m[1], m[2]) for m in re.finditer(rf"({FIGURES})(?: ({scales})\b)?", text))
@@ -81,5 +83,5 @@ def test_the_sentences_are_about_stand_ins():
 )
 def test_what_is_right_is_known(text, said):
     assert not wrong(text, said)
-    assert wrong(text, said.replace("5", "6").replace("1", "7"))
+    assert wrong(text, re.sub(r"[0135]", "7", said))
     assert wrong(text, said + "、8")

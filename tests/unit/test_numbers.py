@@ -28,6 +28,7 @@ from stt.translator.numbers import stand_ins
         ("Send 200,000-300,000 now.", "Send 37QM now.", "20万から30万"),
         ("The 100,000th row.", "The 37QM row.", "10万番目"),
         ("Port 443 is open.", "Port 374 is open.", "443"),
+        ("It costs 145 euros.", "It costs 374 euros.", "145"),
         ("He is 66 years old.", "He is 374 years old.", "66"),
         ("It is 0.003%.", "It is 374%.", "0.003"),
         ("The 22nd row.", "The 374th row.", "22"),
@@ -118,8 +119,8 @@ def test_what_the_model_translates_well_stays(text):
 
 
 def test_what_is_in_the_text_is_no_stand_in_and_what_has_none_left_stays():
-    said, numbers = stand_ins("Of 37 or 582: 1,100,000; 1,200,000; 1.3 million; 1,400,000 rows.")
-    assert said == "Of 37 or 582: 41QM; 90QM; 26QM; 1,400,000 rows."
+    said, numbers = stand_ins("Of 37 or 58: 1,100,000; 1,200,000; 1.3 million; 1,400,000 rows.")
+    assert said == "Of 37 or 58: 41QM; 90QM; 26QM; 1,400,000 rows."
     assert numbers.written("37、41QM、90QM、26QM") == "37、110万、120万、130万"
     assert stand_ins("Of 11,000; 12,000; 13,000; 14,000; 15,000.")[0].endswith("; 90QM.")
     text = "Of 1.1 million; 1.2 million; 1.3 million; 1.4 million; 1.5 million; 1.6 million."
@@ -223,6 +224,7 @@ def test_without_stand_ins_left_dates_stay_as_they_are():
     [
         ("It takes 25 to 45 minutes.", "It takes 374 minutes.", "25から45"),
         ("It takes 10-15 minutes.", "It takes 374 minutes.", "10-15"),
+        ("Take 100 to 145 of them.", "Take 374 of them.", "100から145"),
         ("Take 1 or 2 of them.", "Take 374 of them.", "1か2"),
         ("It is -5 to 3 degrees.", "It is 374 degrees.", "-5から3"),
         ("It costs 20 dollars to 30 dollars.", "It costs 374 dollars.", "20から30"),
@@ -242,6 +244,7 @@ def test_without_stand_ins_left_dates_stay_as_they_are():
         ("Lost 98:112 there.", "Lost 37QM there.", "98対112"),
         ("A 16:10 display.", "A 37QM display.", "16対10"),
         ("Ran 2:01:09 there.", "Ran 37QM there.", "2時間1分9秒"),
+        ("Ran 00:03:20 there.", "Ran 37QM there.", "3分20秒"),
         ("At fe80::1ff:fe23:4567:890a now.", "At 37QM now.", "fe80::1ff:fe23:4567:890a"),
         ("At 00:11:22:33:44:55 now.", "At 37QM now.", "00:11:22:33:44:55"),
         ("At ::1 now.", "At 37QM now.", "::1"),
@@ -259,6 +262,7 @@ def test_ranges_lists_and_names_have_one_stand_in(text, given, written):
         ("At 7:10, 7:40, and 9:40.", "At 37 o'clock.", "7時10分、7時40分、9時40分"),
         ("At 8 a.m. and 12:30 p.m.", "At 37 o'clock.", "午前8時、午後0時30分"),
         ("At 08:05:10 it ran.", "At 37 o'clock it ran.", "8時5分10秒"),
+        ("At 8:05:10 it ran.", "At 37 o'clock it ran.", "8時5分10秒"),
         ("At 2-4 p.m. it ran.", "At 37 o'clock to 58 o'clock it ran.", "午後2時"),
         ("At 9-5 p.m. it ran.", "At 37 o'clock to 58 o'clock it ran.", "午前9時"),
         ("From 12 to 1 p.m. it ran.", "From 37 o'clock to 58 o'clock it ran.", "午後0時"),
