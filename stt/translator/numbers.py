@@ -58,8 +58,11 @@ _RATIO = re.compile(
     rf"(?<![\w.,:/-])(?<!\w\()(\d{{1,4}}):({_GROUPED}|\d+)(?![\w/-]|[.,:]\d|\s?[ap]\.m\.)"
 )
 _OF_RATIO = re.compile(
-    r"\b(?:ratios?|scaled?|odds|proportions?|dilut\w+|mix\w*)\b[^.;:]{0,40}\Z"
-    r"|\b(?:scores?|won|lost|beat|led|aspect)\b[^.;:]{0,40}(?<!\bat)(?<!\b(?:from|till|upon))(?<!\b(?:until|since|after))(?<!\bat around)\s\Z",
+    r"\b(?:ratios?|scaled?|odds|proportions?|dilut\w+|mix\w*)\b[^.;:]{0,40}\Z", re.I
+)
+_SCORE = re.compile(
+    r"\b(?:scores?|won|lost|beat|led|aspect)\b[^.;:]{0,40}\Z(?<!\bat )(?<!\baround )(?<!\bafter )(?<!\bfrom )"
+    r"(?<!\bsince )(?<!\buntil )",
     re.I,
 )
 _RATIO_OF = re.compile(
@@ -116,6 +119,8 @@ def stand_ins(text: str) -> tuple[str, Numbers]:
     There are five for numbers and times, so that one damaged digit still tells which, and five for dates; a list or a
     range has one. More of them in one sentence stay as they are.
     """
+    if not re.search(r"\d", text):
+        return text, Numbers()
     hidden = _Hidden(text)
     return hidden.text, Numbers(hidden.values)
 
@@ -171,7 +176,9 @@ class _Hidden:
     def _ratio(self, found: re.Match[str]) -> str:
         before, after = found.string[: found.start()][-60:], found.string[found.end() :][:40]
         time = _CLOCK.match(found.string, found.start())
-        if time and not (_OF_RATIO.search(before) or _RATIO_OF.match(after)):
+        if time and not any(
+            (_OF_RATIO.search(before), _SCORE.search(before), _RATIO_OF.match(after))
+        ):
             return found[0]
         return self._code(found[0], f"{_said(found[1])}対{_said(found[2])}")
 
@@ -225,7 +232,9 @@ class _Hidden:
     def _count(self, text: str, said: str, sign: str = "", ordinal: str = "") -> str:
         if (place := next(self._places, None)) is None:
             return text
-        self.values[_PLACES[place]] = said
+        code = _PLACES[place]
+        near = {code[:i] + str(digit) + code[i + 1 :] for i in range(3) for digit in range(10)}
+        self.values |= dict.fromkeys(near - self._taken, said)  # one digit of it may be damaged
         return f"{sign}{_PLACES[place]}{ordinal}"
 
 

@@ -133,6 +133,11 @@ def test_a_damaged_code_is_not_spoken(damaged):
     assert numbers.written(f"行は{damaged}です") == "行は125万です"
 
 
+def test_a_damaged_count_is_not_spoken_but_a_number_of_the_sentence_is():
+    numbers = stand_ins("Heat to 165 degrees for 10 to 12 minutes, or to 574.")[1]
+    assert numbers.written("37度で574、394、274、584分") == "37度で574、10から12、10から12、165分"
+
+
 def test_letters_after_a_code_are_kept():
     numbers = stand_ins("It takes 125,000 ms.")[1]
     assert numbers.written("37QMmsです") == "12万5000msです"
@@ -266,6 +271,7 @@ def test_ranges_lists_and_names_have_one_stand_in(text, given, written):
         ("At 2-4 p.m. it ran.", "At 37 o'clock to 58 o'clock it ran.", "午後2時"),
         ("At 9-5 p.m. it ran.", "At 37 o'clock to 58 o'clock it ran.", "午前9時"),
         ("From 12 to 1 p.m. it ran.", "From 37 o'clock to 58 o'clock it ran.", "午後0時"),
+        ("He lost it after 9:30 there.", "He lost it after 37 o'clock there.", "9時30分"),
         ("I lost it at 9:30.", "I lost it at 37 o'clock.", "9時30分"),
     ],
 )
