@@ -32,8 +32,7 @@ class Arm:
     """One configuration, from its parts to its records: `load`, `warm_up`, `utterances`, `finish`, in this order.
 
     Attributes:
-        expected: messages of a corpus, in all passes; None where they are not known before.
-        corpus_sha256: likewise.
+        corpus_sha256: of the corpus; None where it is not known before what will be spoken.
     """
 
     def __init__(
@@ -70,15 +69,12 @@ class Arm:
             device_of_voice(parts["tts"], device),
             language=cfg.language.target,
         )
-        self.expected: int | None = None
         self.corpus_sha256: str | None = None
         self._order: list[str] = []  # messages of the corpus; none are known of what comes live
         if isinstance(self.source, Corpus):
             if cfg.measure.shuffle:
                 random.Random(int(cfg.measure.seed)).shuffle(self.source.lines)
             self._order = [line.id for line in self.source.lines]
-            lines, limit = len(self._order), cfg.measure.limit
-            self.expected = (lines if limit is None else min(lines, limit)) * cfg.measure.passes
             self.corpus_sha256 = self.source.sha256
         self._load: dict[str, Any] = {}
         self._run: results.RunFolder | None = None
@@ -184,11 +180,21 @@ class Arm:
                 if utterance.sentence.id in self._ends:
                     yield
 
+    @property
+    def expected(self) -> int | None:
+        """How many times `messages` will yield; None where that is not known before."""
+        if not isinstance(self.source, Corpus):
+            return None
+        done = self._run.done if self._run is not None else set()
+        passes = range(1, self.cfg.measure.passes + 1)
+        return sum((number, id_) not in done for number in passes for id_ in self._ends)
+
     @cached_property
     def _ends(self) -> set[str]:
-        """Names of the last sentences of the corpus's messages."""
+        """Names of the last sentences of the messages; one of code alone has none."""
         assert isinstance(self.source, Corpus)
-        found = sentences(_again(self.source.lines), self.pipeline.segmenter)
+        lines = self.source.lines[: self.cfg.measure.limit]
+        found = sentences(_again(lines), self.pipeline.segmenter)
         return {a.id for a, b in pairwise([*found, None]) if a is not None and b is None}
 
     def _record(self, utterance: Utterance, pass_: int, phase: str) -> None:

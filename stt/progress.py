@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(total: int | None) -> Iterator[Callable[[], None]]:
-    """Yield a function to call once per utterance.
+    """Yield a function to call once per message, or per utterance.
 
     Args:
-        total: utterances expected, None when nobody knows.
+        total: calls expected, None when nobody knows.
     """
     if not sys.stderr.isatty():
         yield lambda: None

@@ -207,8 +207,9 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
 def _measure(arm: Any) -> None:
     from stt.progress import progress
 
-    with progress(arm.expected) as advance:
-        for _ in arm.utterances():
+    expected = arm.expected
+    with progress(expected) as advance:
+        for _ in arm.utterances() if expected is None else arm.messages():
             advance()
 
 

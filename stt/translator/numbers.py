@@ -2,7 +2,8 @@
 
 It loses one of two equal digits (443, 66), groups of zeros (3,400,000) and the day of a date, and reads 14:50 as 14時50時.
 So it translates the sentence with others in their place, and what it says of those is replaced: 37QM for an amount or an
-address, 374 where a counter may follow (374歳), 37 o'clock, March 14, 2013.
+address, 374 where a counter may follow (374歳), 37 o'clock, March 14, 2013. A list or a range, of which it repeats or
+loses one, has one stand-in for all.
 """
 
 from __future__ import annotations
@@ -11,36 +12,47 @@ import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from stt.translator.dates import MARKS, Dates
+
 _PLACES = {"37": "374", "58": "582", "26": "269", "41": "416", "90": "905"}
 """Stand-ins without a mark and with one digit more, for counts. No digit is in two of the short ones, so what is left
 of a damaged one still tells it."""
-_DAYS = ((2013, 3, 14), (2018, 6, 25), (2016, 10, 24), (2007, 9, 13), (1995, 7, 15))
-_NAMES = (
-    "January February March April May June July August September October November December".split()
-)
-_MONTHS = [name[:3] for name in _NAMES]
-_MONTH = rf"({'|'.join(_NAMES)}|(?:{'|'.join(_MONTHS)}|Sept)\b\.?)"
-_DAY = r"(0?[1-9]|[12]\d|3[01])"
-_YEAR = (
-    r"(?:,? ([12]\d{3}))?(?![\w-]|[.,:/]\d|\s?%|\s(?:percent|times|thousand|(?:m|b|tr)illion)\b)"
-)
-"""Until the end of a date; in "By June 30% had left" the number is none of its days."""
-_DATE = re.compile(
-    rf"(?<![\w.,:/-])([12]\d{{3}})([-/])(0?[1-9]|1[0-2])\2{_DAY}(?![\w:/-]|[.,]\d)"
-    rf"|(?:\b[Tt]he )?(?<![\w.,:/-]){_DAY}(?:st|nd|rd|th)?(?: of)? {_MONTH}{_YEAR}"
-    rf"|\b{_MONTH} {_DAY}(?:st|nd|rd|th)?{_YEAR}"
-)
-_DAY_AND_TIME = re.compile(
-    rf"(?:\b([Oo])n )?((?:{'|'.join(_NAMES)}) \d\d, \d{{4}})(?:,|,? at)? (\d\d o'clock)"
-)
+_DAY_AND_TIME = re.compile(rf"(?:\b([Oo])n )?([{MARKS}])(?:,|,? at)? (\d\d o'clock)")
 _DIGITS = "zero one two three four five six seven eight nine".split()
 _POWERS = ("thousand", "million", "billion", "trillion")
 _PART = r"(?<![\d.,])\d{1,3}(?:\.\d{1,3})?"
 _LARGE = re.compile(rf"(?:({_PART})(\s?(?:to|or|and|[-–])\s?))?({_PART})\s({'|'.join(_POWERS)})\b")
 _GROUPED = r"\d{1,3}(?:,\d{3})+"
+_NUMBER = rf"(?:{_GROUPED}|(?!0\d)\d+)(?:\.\d+)?"
+_AMOUNT = rf"-?{_NUMBER}(?:\s(?:{'|'.join(_POWERS)})\b)?"
+_BEFORE = r"(?<![\w.,:/-])"
+_AFTER = r"(?![\w:/-]|[.,]\d|\s[ap]\.m\.)"
+_UNIT = r"((?:\s?(?:[A-Za-z]+|%))?)"
+_RANGE = re.compile(
+    rf"{_BEFORE}(?<!(?:F|f)rom )(?<![Bb]etween )({_AMOUNT}){_UNIT}(\s?-\s?|\s(?:to|or)\s)({_AMOUNT})(?=\2(?!\w)){_AFTER}(?! in \d)"
+)
+"""The model loses one of two amounts in one of three sentences, but not where "from" or "between" is before them."""
+_LIST = re.compile(
+    rf"{_BEFORE}({_AMOUNT}){_UNIT}(?:, {_AMOUNT}\2){{2,}},? (and|or) {_AMOUNT}(?=\2(?!\w)){_AFTER}"
+)
+"""Of four and more the model repeats one."""
+_MIXED = re.compile(rf"{_BEFORE}(\d\d?) ([1-9])/([2-9]|1\d)(?![\w/])")
+_TO_HALF = re.compile(
+    rf"{_BEFORE}(\d\d?)((?::[0-5]\d)?)(\s?-\s?|\s(?:to|and)\s)(?=(\d\d?)(?::[0-5]\d)? ([ap])\.m\.)"
+)
 _BETWEEN_TIMES = re.compile(r"(?<=\d:[0-5]\d)\s?-\s?(?=\d\d?:[0-5]\d)")
-_CLOCK = re.compile(
-    r"(?<![\w.,:/-])(?<!\w\()([01]?\d|2[0-4]):([0-5]\d)(?![\w/-]|[.,:]\d)(\s?[ap]\.m\.)?"
+_TIME = (
+    rf"{_BEFORE}(?<!\w\()([01]?\d|2[0-4])(?=:\d|\s[ap]\.m\.)(?::([0-5]\d)(?::([0-5]\d))?)?"
+    r"(?![\w/-]|[.,:]\d)(\s?[ap]\.m\.)?"
+)
+_CLOCK = re.compile(_TIME)
+_AT = re.compile(rf"(?:\b[Aa]t|[{MARKS}],?)\s\Z")
+"""Before a time of the day: without it, 2:01:09 and 00:03:20 are how long something took."""
+_CLOCKS = re.compile(rf"(?<![Bb]etween ){_TIME}(?:, {_TIME})*,? (?:and|or) {_TIME}")
+_VERSE = re.compile(
+    r"\b(Genesis|Exodus|Leviticus|Numbers|Deuteronomy|Joshua|Judges|Samuel|Kings|Job|Psalms?|Proverbs|Ecclesiastes|Isaiah"
+    r"|Jeremiah|Ezekiel|Daniel|Micah|Matthew|Mark|Luke|John|Acts|Romans|Corinthians|Galatians|Ephesians|Philippians"
+    r"|Colossians|Thessalonians|Timothy|Hebrews|James|Peter|Revelation) (\d+):(\d+)(?:-(\d+))?(?![\w:])"
 )
 _RATIO = re.compile(
     rf"(?<![\w.,:/-])(?<!\w\()(\d{{1,4}}):({_GROUPED}|\d+)(?![\w/-]|[.,:]\d|\s?[ap]\.m\.)"
@@ -48,16 +60,29 @@ _RATIO = re.compile(
 _OF_RATIO = re.compile(
     r"\b(?:ratios?|scaled?|odds|proportions?|dilut\w+|mix\w*)\b[^.;:]{0,40}\Z", re.I
 )
-_RATIO_OF = re.compile(r"\s(?:\w+ )?(?:ratio|scale|odds|dilution|mix)", re.I)
+_SCORE = re.compile(
+    r"\b(?:scores?|won|lost|beat|led|aspect)\b[^.;:]{0,40}\Z(?<!\bat )(?<!\baround )(?<!\bafter )(?<!\bfrom )"
+    r"(?<!\bsince )(?<!\buntil )",
+    re.I,
+)
+_RATIO_OF = re.compile(
+    r"\s(?:\w+ )?(?:ratio|scale|odds|dilution|mix)|\s(?:aspect|display|monitor|screen|win|victory|defeat|loss)\b",
+    re.I,
+)
 _TOKEN = re.compile(
     r"\b(?:0x[\dA-Fa-f]{2,}|(?=[a-f]*\d)(?=\d*[a-f])[\da-f]{7,40})\b"
+    r"|(?<![\w:.])(?:(?=[A-Fa-f:]*\d)(?:[\dA-Fa-f]{0,4}:){3,7}[\dA-Fa-f]{1,4}|::1)(?![\w:])"
     r"|(?<![\w.,:/-])(-?)(\d++(?:[.,:/-]\d++)*+)((?:st|nd|rd|th)\b)?(?!\w)"
 )
+_ONE_AMOUNT = re.compile(_AMOUNT)
 _VALUE = re.compile(rf"(?:{_GROUPED}|\d+)(?:\.\d+)?")
 _NAME = re.compile(r"\d+(?:\.\d+){3}(?::\d+)?(?:/\d+)?|\d+(?:-\d+){2,}|\d{3}-\d{4}")
 """An address or a telephone number."""
 _KNOWN = re.compile(r"11|\d,000|1[1-9]\d\d|20\d\d")
 """Eleven, thousands and years: these it translates well."""
+_YEAR = re.compile(r"1\d{3}|20\d\d")
+_HUNDREDS = re.compile(r"[1-9](?!00)\d\d")
+"""It says 15 for 145 and 77 for 737."""
 _TWICE = re.compile(r"(\d)\1")
 _DAMAGED = re.compile(r"\d*\s?QM+")
 
@@ -73,9 +98,14 @@ class Numbers:
         if not self.values:
             return translation
         known = "|".join(sorted(self.values, key=len, reverse=True))
-        pattern = rf"(?<!\d)({known})(?:(?<=\d)(?!\d)(?:\s?(?:QM+|Q(?![A-Za-z])))?|(?<!\d)(?!間))"
-        said = re.sub(pattern, lambda found: self.values[found[1]], translation)
+        pattern = rf"(?<!\d)({known})(?:(?<=\d)(?!\d)(?:\s?(?:QM+|Q(?![A-Za-z])))?|(?<!\d)(?!間))(に|から|まで|年)?"
+        said = re.sub(pattern, self._in_place, translation)
         return _DAMAGED.sub(self._guess, said)
+
+    def _in_place(self, found: re.Match[str]) -> str:
+        """5月4日から6日まで takes no particle of time more, 2014年 no other 年."""
+        value, after = self.values[found[1]], found[2] or ""
+        return value if value.endswith(("まで", after or "まで")) else value + after
 
     def _guess(self, found: re.Match[str]) -> str:
         codes = [code for code in self.values if code in _PLACES]
@@ -86,62 +116,94 @@ class Numbers:
 def stand_ins(text: str) -> tuple[str, Numbers]:
     """`text` with stand-ins, and what they stand for.
 
-    There are five for numbers and times, and five for dates; more of them in one sentence stay as they are.
+    There are five for numbers and times, so that one damaged digit still tells which, and five for dates; a list or a
+    range has one. More of them in one sentence stay as they are.
     """
+    if not re.search(r"\d", text):
+        return text, Numbers()
     hidden = _Hidden(text)
     return hidden.text, Numbers(hidden.values)
 
 
 class _Hidden:
     def __init__(self, text: str) -> None:
-        self.values: dict[str, str] = {}
+        dates = Dates(text)
+        self.values = dates.values
         self._taken = taken = set(re.findall(r"\d+|[a-z]+", text.lower()))
-        self._days = iter(
-            [d for d in _DAYS if taken.isdisjoint(map(str, d)) and _NAMES[d[1] - 1][:3] not in text]
-        )
         self._places = iter(
             [p for p in _PLACES if taken.isdisjoint((p, _PLACES[p])) and "QM" not in text]
         )
-        text = _LARGE.sub(self._large, _DATE.sub(self._date, text))
-        text = _RATIO.sub(self._ratio, text)
-        text = _CLOCK.sub(self._clock, _BETWEEN_TIMES.sub(" to ", text))
-        self.text = _TOKEN.sub(self._token, _DAY_AND_TIME.sub(_time_first, text))
+        text = _RANGE.sub(self._range, _LIST.sub(self._list, _MIXED.sub(self._mixed, dates.text)))
+        text = _LARGE.sub(self._large, text)
+        text = _RATIO.sub(self._ratio, _VERSE.sub(self._verse, text))
+        text = _TO_HALF.sub(_with_half, _BETWEEN_TIMES.sub(" to ", text))
+        text = _CLOCK.sub(self._clock, _CLOCKS.sub(self._clocks, text))
+        text = _TOKEN.sub(self._token, _DAY_AND_TIME.sub(_time_first, text))
+        self.text = dates.shown(text)
 
-    def _date(self, found: re.Match[str]) -> str:
-        year, month = found[1] or found[7] or found[10], found[3] or found[6] or found[8]
-        day = found[4] or found[5] or found[9]
-        if (one := next(self._days, None)) is None:
+    def _mixed(self, found: re.Match[str]) -> str:
+        return self._count(found[0], f"{found[1]}と{found[3]}分の{found[2]}")
+
+    def _list(self, found: re.Match[str]) -> str:
+        amounts = _ONE_AMOUNT.findall(found[0])
+        years = "年" if all(map(_YEAR.fullmatch, amounts)) else ""
+        *first, last = (_said(amount) + years for amount in amounts)
+        return self._code(
+            found[0], "、".join(first) + ("、または" if found[3] == "or" else "、") + last
+        )
+
+    def _range(self, found: re.Match[str]) -> str:
+        low, sep, high = found[1], found[3].strip(), found[4]
+        power = high.partition(" ")[2]
+        if power and " " not in low:
+            low = f"{low} {power}"
+        least, most = _value(low), _value(high)
+        if (sep != "or" and least >= most) or (_YEAR.fullmatch(low) and _YEAR.fullmatch(high)):
             return found[0]
-        number = int(month) if month.isdecimal() else _MONTHS.index(month[:3]) + 1
-        of_year, of_month = f"{year}年" if year else "", f"{number}月"
-        y, m, d = one
-        self.values |= {f"{y}年": of_year, f"{m}月": of_month, f"{d}日": f"{int(day)}日"}
-        self.values[str(y)] = year or ""  # where the model does not say what it is
-        self.values |= dict.fromkeys((f"{m}月{d}", f"{m}月{d}日"), f"{of_month}{int(day)}日")
-        return f"{_NAMES[m - 1]} {d}, {y}"
+        as_it_is = sep == "-" and not power and "," not in low + high
+        between = "-" if as_it_is else "か" if sep == "or" else "から"
+        said = between.join((low, high) if as_it_is else map(_said, (low, high)))
+        return (self._count if most < 10000 else self._code)(found[0], said)
 
     def _large(self, found: re.Match[str]) -> str:
-        size = 1000 ** (_POWERS.index(found[4]) + 1)
-        parts = [part for part in (found[1], found[3]) if part]
-        said = (_amount(Decimal(part) * size) for part in parts)
-        return (found[2] or "").join(
-            map(self._code, (f"{part} {found[4]}" for part in parts), said)
-        )
+        parts = [f"{part} {found[4]}" for part in (found[1], found[3]) if part]
+        return (found[2] or "").join(map(self._code, parts, map(_said, parts)))
+
+    def _verse(self, found: re.Match[str]) -> str:
+        said = f"{found[2]}章{found[3]}節" + (f"から{found[4]}節" if found[4] else "")
+        return f"{found[1]} {self._code(found[0].partition(' ')[2], said)}"
 
     def _ratio(self, found: re.Match[str]) -> str:
         before, after = found.string[: found.start()][-60:], found.string[found.end() :][:40]
-        if len(found[2]) == 2 and not (_OF_RATIO.search(before) or _RATIO_OF.match(after)):
-            return found[0]  # a time
+        time = _CLOCK.match(found.string, found.start())
+        if time and not any(
+            (_OF_RATIO.search(before), _SCORE.search(before), _RATIO_OF.match(after))
+        ):
+            return found[0]
         return self._code(found[0], f"{_said(found[1])}対{_said(found[2])}")
 
     def _clock(self, found: re.Match[str]) -> str:
+        hour, minutes, seconds, half = found.groups()
+        if (
+            seconds
+            and hour in "00123456789"
+            and not (half or _AT.search(found.string[: found.start()]))
+        ):
+            hours = f"{hour}時間" if int(hour) else ""
+            return self._code(found[0], f"{hours}{int(minutes)}分{int(seconds)}秒")
+        return self._at(found, _clock(found))
+
+    def _clocks(self, found: re.Match[str]) -> str:
+        return self._at(found, "、".join(map(_clock, _CLOCK.finditer(found[0]))))
+
+    def _at(self, found: re.Match[str], said: str) -> str:
         if (place := next(self._places, None)) is None:
             return found[0]
-        half = {"a": "午前", "p": "午後"}[found[3].strip()[0]] if found[3] else ""
-        said = f"{half}{int(found[1])}時" + (f"{int(found[2])}分" if int(found[2]) else "")
         left = (digit for digit in place if not self._taken & {digit, _DIGITS[int(digit)]})
-        self.values |= dict.fromkeys((f"{place}時", place, *(f"{digit}時" for digit in left)), said)
-        ends = found[3] and found.end() == len(found.string)
+        self.values |= dict.fromkeys(
+            (f"{place}時", f"{_PLACES[place]}時", place, *(f"{digit}時" for digit in left)), said
+        )
+        ends = found[0].endswith(".") and found.end() == len(found.string)
         return f"{place} o'clock{'.' if ends else ''}"
 
     def _token(self, found: re.Match[str]) -> str:
@@ -149,6 +211,8 @@ class _Hidden:
         if number is None or _NAME.fullmatch(number):
             return self._code(found[0], found[0])
         parts = number.split("-")
+        if number in self.values:  # a stand-in
+            return found[0]
         if "/" in number or ":" in number or not any(map(_difficult, parts)):
             return found[0]
         if not all(map(_VALUE.fullmatch, parts)):  # a version, a list without spaces
@@ -165,10 +229,12 @@ class _Hidden:
         self.values[place] = said
         return f"{place}QM"
 
-    def _count(self, text: str, said: str, sign: str, ordinal: str) -> str:
+    def _count(self, text: str, said: str, sign: str = "", ordinal: str = "") -> str:
         if (place := next(self._places, None)) is None:
             return text
-        self.values[_PLACES[place]] = said
+        code = _PLACES[place]
+        near = {code[:i] + str(digit) + code[i + 1 :] for i in range(3) for digit in range(10)}
+        self.values |= dict.fromkeys(near - self._taken, said)  # one digit of it may be damaged
         return f"{sign}{_PLACES[place]}{ordinal}"
 
 
@@ -181,19 +247,43 @@ def _difficult(number: str) -> bool:
     """Whether the model would get it wrong more often than a stand-in."""
     if _KNOWN.fullmatch(number):
         return False
-    if re.match(_GROUPED, number) or len(number.split(".")[0]) > 5:
+    if _HUNDREDS.fullmatch(number) or re.match(_GROUPED, number) or len(number.split(".")[0]) > 5:
         return True
     whole, _, rest = number.partition(".")
     return bool(_TWICE.search(f"{whole.rstrip('0')}.{rest}"))
 
 
-def _said(number: str) -> str:
-    """1,250,000 as 125万; as it is where it is small or huge, has a fraction or may be a name."""
-    whole = number.replace(",", "")
-    name = whole == number and not number.endswith("0000")
+def _clock(found: re.Match[str]) -> str:
+    hour, minutes, seconds, half = found.groups()
+    said = f"{'午前' if 'a' in half else '午後'}{int(hour) % 12}時" if half else f"{int(hour)}時"
     return (
-        number
-        if name or "." in number or not 10**4 <= int(whole) < 10**16
+        said
+        + (f"{int(minutes)}分" if int(minutes or 0) or seconds else "")
+        + (f"{int(seconds)}秒" if seconds else "")
+    )
+
+
+def _with_half(found: re.Match[str]) -> str:
+    """2 p.m. to 4 p.m. for 2-4 p.m.; of 9-5 p.m. the first is in the morning."""
+    same = int(found[1]) % 12 < int(found[4]) % 12
+    half = found[5] if same else "pa"[found[5] == "p"]
+    return f"{found[1]}{found[2]} {half}.m.{' to ' if '-' in found[3] else found[3]}"
+
+
+def _value(amount: str) -> Decimal:
+    number, _, power = amount.replace(",", "").partition(" ")
+    return Decimal(number) * (1000 ** (_POWERS.index(power) + 1) if power else 1)
+
+
+def _said(amount: str) -> str:
+    """1,250,000 as 125万; as it is where it is small or huge, has a fraction or may be a name."""
+    if " " in amount:
+        return _amount(_value(amount))
+    whole = amount.replace(",", "")
+    name = whole == amount and not amount.endswith("0000")
+    return (
+        amount
+        if name or "." in amount or not 10**4 <= int(whole) < 10**16
         else _amount(Decimal(whole))
     )
 

@@ -16,7 +16,7 @@ _AMOUNT = r"(?<![\d.,])\d(?:[\d.,]{0,30}\d)?"
 _SCALES = {"k": "thousand", "m": "million", "b": "billion", "bn": "billion", "t": "trillion"}
 _SCALE = r"\s?(?i:thousand|million|billion|trillion)\b|(?:[KkMmBbTt]|bn)(?!\w)"
 _MONEY = re.compile(
-    rf"(\b[A-Z]{{1,2}})?([$€£¥₹])\s?({_AMOUNT})({_SCALE})?|({_AMOUNT})({_SCALE})?\s?([$€£¥₹])"
+    rf"(\b[A-Z]{{1,2}})?([$€£¥₹])\s?({_AMOUNT}(?:[-–]\d[\d.,]{{0,30}}(?<=\d))?)({_SCALE})?|({_AMOUNT})({_SCALE})?\s?([$€£¥₹])"
 )
 _BRACKETED = re.compile(r"<(/?[A-Za-z_](?:[^<>]*[^\s<>])?)>")
 """A tag, a type or a placeholder; `a<b and c>d` is none."""

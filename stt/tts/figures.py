@@ -20,6 +20,7 @@ _LEADING_ZERO = re.compile(r"(?<![\d.,])0(?=\d[時分])")
 _DATE = re.compile(r"(?<![\d-])(\d{4})-(0?[1-9]|1[0-2])-(0?[1-9]|[12]\d|3[01])(?![\d-])")
 _VERSION = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?![\d.])")
 _FRACTION = re.compile(r"(?<![\w./,:-])([1-9])/([2-9]|10)(?![\w./:-])", re.ASCII)
+_ALWAYS = re.compile(r"(?<![\w./])24/7(?![\d/.])", re.ASCII)
 _MINUS = re.compile(r"(?<![^\sぁ-ゖ、。，：:（(「『])[-−－](?=\d)")
 _SUBTRACTION = re.compile(r"(?:(?<=\b\w)|(?<=[\d)])) - (?=\d|\w\b|\()", re.ASCII)
 # Between figures the dictionary says たす, and it knows C++.
@@ -48,7 +49,7 @@ def spell_out(text: str) -> str:
     Telephone numbers stay as they are.
     """
     text = _ACCENTED.sub(lambda found: unicodedata.normalize("NFD", found[0])[0], text)
-    text = _FRACTION.sub(_fraction, text)
+    text = _FRACTION.sub(_fraction, _ALWAYS.sub("24時間365日", text))
     text = _DATE.sub(lambda found: f"{found[1]}年{int(found[2])}月{int(found[3])}日", text)
     text = _CLOCK.sub(_clock, text)
     text = _CLOCK_RANGE.sub("から", _LEADING_ZERO.sub("", text))

@@ -35,6 +35,30 @@ def test_a_turn_is_a_whole_message(tmp_path):
     assert arm.exit_status == 0
 
 
+@pytest.mark.parametrize(
+    ("limit", "passes", "expected"), [("null", 1, 4), ("3", 2, 6), ("2", 1, 2)]
+)
+def test_the_bar_is_full_when_all_is_said(tmp_path, limit, passes, expected):
+    """It counted 73 sentences of 70 messages."""
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("One two. Three four. Five six.\nSeven.\nEight nine. Ten.\nEleven.\n")
+    asked = [f"measure.limit={limit}", f"measure.passes={passes}", "measure.shuffle=false"]
+    cfg, chosen = compose([*QUICK, *asked, f"source.path={corpus}", "resume=true"])
+    for left in (expected, expected - 1):
+        arm = Arm(cfg, chosen, tmp_path / "r")
+        arm.load()
+        assert arm.expected == left
+        messages = arm.messages()
+        next(messages, None)
+        messages.close()
+        arm.finish()
+    arm = Arm(cfg, chosen, tmp_path / "r")
+    arm.load()
+    left = arm.expected
+    assert len(list(arm.messages())) == left
+    arm.finish()
+
+
 @pytest.mark.parametrize("source", ["corpus_open", "stdin"])
 def test_a_source_that_does_not_wait_cannot_take_turns(stt_run, tmp_path, source):
     done = stt_run(*QUICK, f"source={source}", "measure.against=[baseline]", f"hydra.run.dir={tmp_path / 'r'}")  # fmt: skip

@@ -235,6 +235,7 @@ def test_threads_that_work_together_never_wait_for_one_cpu():
         ("x => x + 1", "x, x + 1"),
         ("It is 20 ℃ outside.", "It is 20 degrees outside."),
         ("They paid £20m and US$5.", "They paid 20 million pounds and 5 US dollars."),
+        ("It is $5-10 or $1,200–1,500.", "It is 5-10 dollars or 1,200-1,500 dollars."),
         ("It takes 10~15 minutes.", "It takes 10-15 minutes."),
         ("A 5 kΩ part.", "A 5 k ohms part."),
         ("x ≈ 3.", "x is about 3."),

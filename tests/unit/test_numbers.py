@@ -28,6 +28,7 @@ from stt.translator.numbers import stand_ins
         ("Send 200,000-300,000 now.", "Send 37QM now.", "20万から30万"),
         ("The 100,000th row.", "The 37QM row.", "10万番目"),
         ("Port 443 is open.", "Port 374 is open.", "443"),
+        ("It costs 145 euros.", "It costs 374 euros.", "145"),
         ("He is 66 years old.", "He is 374 years old.", "66"),
         ("It is 0.003%.", "It is 374%.", "0.003"),
         ("The 22nd row.", "The 374th row.", "22"),
@@ -104,11 +105,12 @@ def test_the_time_of_a_day_comes_first():
     [
         "It has 10 rows, 11 keys, 500 columns, 2,000 cells and 86400 values.",
         "From 1999 to 2022, in the 1990s.",
-        "COVID-19, GPT-4, utf8, v1.2.3, 3.10.2, 1/2, 24/7 and 12:34:56",
+        "COVID-19, GPT-4, utf8, v1.2.3, 3.10.2, 1/2 and 24/7",
         "The slice a(1:10) and localhost:3000",
-        "It takes 10-15 minutes.",
+        "It fell from 20 to 15 degrees, between 1990 and 1995, by 1939-1945, 2-1, 1 in 20.",
+        "Steps 1, 2 and 3, on 01/02/2025, in std::vector.",
         "May I have 3 of them?",
-        "By June 30% had left, in July 40 percent, in May 10 times as many.",
+        "By June 30% had left, by July 40 percent, by May 10 times as many.",
         "",
     ],
 )
@@ -117,8 +119,8 @@ def test_what_the_model_translates_well_stays(text):
 
 
 def test_what_is_in_the_text_is_no_stand_in_and_what_has_none_left_stays():
-    said, numbers = stand_ins("Of 37 or 582: 1,100,000; 1,200,000; 1.3 million; 1,400,000 rows.")
-    assert said == "Of 37 or 582: 41QM; 90QM; 26QM; 1,400,000 rows."
+    said, numbers = stand_ins("Of 37 or 58: 1,100,000; 1,200,000; 1.3 million; 1,400,000 rows.")
+    assert said == "Of 37 or 58: 41QM; 90QM; 26QM; 1,400,000 rows."
     assert numbers.written("37、41QM、90QM、26QM") == "37、110万、120万、130万"
     assert stand_ins("Of 11,000; 12,000; 13,000; 14,000; 15,000.")[0].endswith("; 90QM.")
     text = "Of 1.1 million; 1.2 million; 1.3 million; 1.4 million; 1.5 million; 1.6 million."
@@ -129,6 +131,11 @@ def test_what_is_in_the_text_is_no_stand_in_and_what_has_none_left_stays():
 def test_a_damaged_code_is_not_spoken(damaged):
     numbers = stand_ins("It has 1,250,000 of 3,400,000 rows.")[1]
     assert numbers.written(f"行は{damaged}です") == "行は125万です"
+
+
+def test_a_damaged_count_is_not_spoken_but_a_number_of_the_sentence_is():
+    numbers = stand_ins("Heat to 165 degrees for 10 to 12 minutes, or to 574.")[1]
+    assert numbers.written("37度で574、394、274、584分") == "37度で574、10から12、10から12、165分"
 
 
 def test_letters_after_a_code_are_kept():
@@ -165,4 +172,110 @@ def test_the_year_of_a_stand_in_is_never_spoken():
 
 
 def test_a_million_after_a_month_is_no_day():
-    assert stand_ins("In May 5 million people came.")[0] == "In May 37QM people came."
+    assert stand_ins("In May 5 million people came.")[0] == "In May, 37QM people came."
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "written"),
+    [
+        ("Open on 4 and 5 May.", "Open on March 14, 2013.", "5月4日と5日"),
+        ("On 2, 4 and 5 May.", "On March 14, 2013.", "5月2日、4日、5日"),
+        ("On May 4 or the 5th, 2024.", "On March 14, 2013.", "2024年5月4日か5日"),
+        ("From 1 to 15 April.", "On March 14, 2013.", "4月1日から15日まで"),
+        ("April 12–16, 2025.", "March 14, 2013.", "2025年4月12日から16日まで"),
+        (
+            "Runs from July 30 to August 2, 2024.",
+            "Runs on March 14, 2013.",
+            "2024年7月30日から8月2日まで",
+        ),
+        ("July 1, 2023-May 2, 2024.", "March 14, 2013.", "2023年7月1日から2024年5月2日まで"),
+        ("Between May 1 and May 15.", "On March 14, 2013.", "5月1日から5月15日まで"),
+        ("On May 4, June 5 and July 6.", "On March 14, 2013.", "5月4日、6月5日、7月6日"),
+        ("On Tuesday, May 7.", "On March 14, 2013.", "5月7日火曜日"),
+        ("Due 12/31/2026.", "Due March 14, 2013.", "2026年12月31日"),
+        ("Due 31.12.2026.", "Due March 14, 2013.", "2026年12月31日"),
+    ],
+)
+def test_dates_that_stand_together_have_one_stand_in(text, given, written):
+    said, numbers = stand_ins(text.replace("–", "-"))
+    assert said == given
+    assert numbers.written("2013年3月14日です") == f"{written}です"
+
+
+def test_until_takes_no_other_particle():
+    numbers = stand_ins("It runs from July 30 to August 2, 2024.")[1]
+    assert numbers.written("2013年3月14日に") == "2024年7月30日から8月2日まで"
+
+
+def test_a_date_that_moved_is_no_range():
+    said, _ = stand_ins("It was moved from May 4 to July 5.")
+    assert said == "It was moved from March 14, 2013 to June 25, 2018."
+
+
+@pytest.mark.parametrize("text", ["In May 15 people died.", "In early May 15 people died."])
+def test_in_a_month_is_no_day(text):
+    assert stand_ins(text)[0] == text.replace("May", "May,")
+    day = text.replace("people", "was it").replace("In early", "In")
+    assert "March 14" in stand_ins(day)[0]
+
+
+def test_without_stand_ins_left_dates_stay_as_they_are():
+    text = "From May 1 to July 2, " + "".join(f"{n} " for n in (14, 25, 24, 13, 15))
+    assert stand_ins(text)[0] == text
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "written"),
+    [
+        ("It takes 25 to 45 minutes.", "It takes 374 minutes.", "25から45"),
+        ("It takes 10-15 minutes.", "It takes 374 minutes.", "10-15"),
+        ("Take 100 to 145 of them.", "Take 374 of them.", "100から145"),
+        ("Take 1 or 2 of them.", "Take 374 of them.", "1か2"),
+        ("It is -5 to 3 degrees.", "It is 374 degrees.", "-5から3"),
+        ("It costs 20 dollars to 30 dollars.", "It costs 374 dollars.", "20から30"),
+        ("It has 5 to 10 million users.", "It has 37QM users.", "500万から1000万"),
+        ("See 4, 8, 15 and 16 now.", "See 37QM now.", "4、8、15、16"),
+        ("In 3, 6, 9 or 12 months.", "In 37QM months.", "3、6、9、または12"),
+        ("In 2010, 2014, 2018 and 2022.", "In 37QM.", "2010年、2014年、2018年、2022年"),
+        (
+            "Of 11,000 dollars, 12 million dollars, 3 dollars and 5 dollars.",
+            "Of 37QM dollars.",
+            "1万1000、1200万、3、5",
+        ),
+        ("Add 2 1/2 cups.", "Add 374 cups.", "2と2分の1"),
+        ("Read John 3:16 now.", "Read John 37QM now.", "3章16節"),
+        ("Read Psalm 23:1-3 now.", "Read Psalm 37QM now.", "23章1節から3節"),
+        ("The score was 21:18 then.", "The score was 37QM then.", "21対18"),
+        ("Lost 98:112 there.", "Lost 37QM there.", "98対112"),
+        ("A 16:10 display.", "A 37QM display.", "16対10"),
+        ("Ran 2:01:09 there.", "Ran 37QM there.", "2時間1分9秒"),
+        ("Ran 00:03:20 there.", "Ran 37QM there.", "3分20秒"),
+        ("At fe80::1ff:fe23:4567:890a now.", "At 37QM now.", "fe80::1ff:fe23:4567:890a"),
+        ("At 00:11:22:33:44:55 now.", "At 37QM now.", "00:11:22:33:44:55"),
+        ("At ::1 now.", "At 37QM now.", "::1"),
+    ],
+)
+def test_ranges_lists_and_names_have_one_stand_in(text, given, written):
+    said, numbers = stand_ins(text)
+    assert said == given
+    assert numbers.written(re.search(r"37QM|374", said)[0]) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "written"),
+    [
+        ("At 7:10, 7:40, and 9:40.", "At 37 o'clock.", "7時10分、7時40分、9時40分"),
+        ("At 8 a.m. and 12:30 p.m.", "At 37 o'clock.", "午前8時、午後0時30分"),
+        ("At 08:05:10 it ran.", "At 37 o'clock it ran.", "8時5分10秒"),
+        ("At 8:05:10 it ran.", "At 37 o'clock it ran.", "8時5分10秒"),
+        ("At 2-4 p.m. it ran.", "At 37 o'clock to 58 o'clock it ran.", "午後2時"),
+        ("At 9-5 p.m. it ran.", "At 37 o'clock to 58 o'clock it ran.", "午前9時"),
+        ("From 12 to 1 p.m. it ran.", "From 37 o'clock to 58 o'clock it ran.", "午後0時"),
+        ("He lost it after 9:30 there.", "He lost it after 37 o'clock there.", "9時30分"),
+        ("I lost it at 9:30.", "I lost it at 37 o'clock.", "9時30分"),
+    ],
+)
+def test_times_with_halves_and_seconds_and_lists_of_them(text, given, written):
+    said, numbers = stand_ins(text)
+    assert said == given
+    assert numbers.written("37時") == written
