@@ -18,7 +18,9 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 """
-EXTRAS = "torch transformers triton piper onnx onnxruntime gtts requests soundfile httpx2 sounddevice"
+EXTRAS = (
+    "torch transformers triton piper onnx onnxruntime gtts requests soundfile httpx2 sounddevice"
+)
 
 
 @pytest.fixture(scope="module")
