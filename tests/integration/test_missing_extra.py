@@ -18,7 +18,7 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 """
-EXTRAS = "torch transformers triton piper onnxruntime gtts requests soundfile sounddevice"
+EXTRAS = "torch transformers triton piper onnxruntime gtts requests soundfile edge_tts av sounddevice"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,8 @@ def without(tmp_path_factory):
         ),
         ("piper", "tts=piper", "pip install -c constraints.txt -e '.[piper]'"),
         ("onnxruntime", "tts=piper", "pip install -c constraints.txt -e '.[piper]'"),
+        ("edge_tts", "tts=edge", "pip install -c constraints.txt -e '.[edge]'"),
+        ("av", "tts=edge", "pip install -c constraints.txt -e '.[edge]'"),
         ("gtts", "tts=gtts", "pip install -c constraints.txt -e '.[gtts]'"),
         pytest.param(
             "soundfile",
