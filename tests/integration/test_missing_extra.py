@@ -18,7 +18,9 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 """
-EXTRAS = "torch transformers triton piper onnxruntime gtts requests soundfile edge_tts av sounddevice"
+EXTRAS = (
+    "torch transformers triton piper onnxruntime gtts requests soundfile edge_tts av sounddevice"
+)
 
 
 @pytest.fixture(scope="module")

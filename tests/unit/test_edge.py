@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import threading
 import time
+from html import unescape
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stt import results
 from stt.device import Device
 from stt.engine import Unit
 from stt.errors import ConfigError, EngineError
@@ -531,3 +533,57 @@ def test_what_runs_names_versions_service_and_voice():
     assert effective["voice"] == "ja-JP-NanamiNeural"
     assert f"edge-tts {edge_tts.__version__}" in effective["version"]
     assert "av " in effective["version"]
+
+
+LOOPBACK = """
+import os, socket, certifi
+
+real, cert, port = socket.getaddrinfo, os.environ["CERT"], int(os.environ["PORT"])
+certifi.where = lambda: cert
+
+def resolved(host, *rest, **named):
+    assert host == "speech.platform.bing.com", host
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+socket.getaddrinfo = resolved
+"""
+
+
+@pytest.mark.engine
+def test_the_whole_pipeline_speaks_with_it(serve, certificate, mp3, tmp_path, stt_run):
+    """From English to WAV files in a process of its own, in which only name and certificate are ours."""
+    gap_s = 0.02
+
+    async def play(talk):
+        await talk.say("turn.start")
+        for piece in cut(mp3):
+            await talk.send(piece)
+            await asyncio.sleep(gap_s)
+        await talk.say("turn.end")
+
+    service = serve(play, statuses=[101, 503, 101])
+    (tmp_path / "sitecustomize.py").write_text(LOOPBACK)
+    done = stt_run(
+        "tts=edge", "sink=wav", "measure.limit=3", "measure.warmup_max=0",
+        f"hydra.run.dir={tmp_path / 'r'}",
+        environment={
+            "PYTHONPATH": str(tmp_path),
+            "CERT": str(certificate / "cert.pem"),
+            "PORT": str(service.port),
+        },
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "HTTP 503" in done.stderr
+    frame = results.read(tmp_path / "r")
+    assert list(frame["status"]) == ["ok", "failed", "ok"]
+    spoken = frame[frame["status"] == "ok"]
+    for asked, (_, row) in zip(service.asked, spoken.iterrows(), strict=True):
+        assert row["translation"] in unescape(asked)
+    whole, _ = soundfile.read(io.BytesIO(mp3), dtype="float32")
+    last_sent_ms = (len(cut(mp3)) - 1) * gap_s * 1000
+    assert (spoken["total_ms"] - spoken["ttfa_ms"] >= last_sent_ms).all()
+    for name in spoken["id"]:
+        heard, rate = soundfile.read(tmp_path / "r" / "audio" / f"{name}.wav", dtype="float32")
+        assert rate == 24000
+        assert heard.size == whole.size
+        assert np.abs(heard - whole).max() < 2 / 32768
