@@ -3,7 +3,7 @@ documented API.
 
 Its MP3 comes in pieces that end anywhere, and each is decoded as it arrives. edge-tts opens a
 connection for each text (name, TCP, TLS, WebSocket: several round trips before the first sound), and
-an earlier one cannot serve the next text: the service blocks who tries (edge-tts issue 49).
+an earlier one cannot serve the next text: its author found that the service blocks that (issue 49).
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _NO_MP3 = "the answer is not an MP3."
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """Ends its connections when it is closed: a TLS one waits half a minute for the other side's goodbye."""
+    """Ends its connections when it is closed.
+
+    A cancelled aiohttp leaves a TLS connection open, which waits half a minute for the other side's goodbye.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +143,8 @@ class Edge(Synthesizer):
 
         loop = _Loop()
         reception = loop.create_task(receive())
-        reception.add_done_callback(lambda done: done.cancelled() or done.exception())  # heard
+        # After an early close nobody asks how it ended, and asyncio would log that as a mistake.
+        reception.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             while piece := loop.run_until_complete(asyncio.wait_for(arrived.get(), self.timeout_s)):
                 received += len(piece)

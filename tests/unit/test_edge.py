@@ -318,18 +318,39 @@ def test_many_texts_leave_nothing_open(serve, mp3, caplog):
     assert not caplog.records
 
 
-def test_what_fails_after_an_early_close_is_not_reported(serve, mp3, caplog):
+def test_what_failed_before_an_early_close_is_not_reported(serve, mp3, caplog):
+    sent = threading.Event()
+
     async def play(talk):
         await talk.say("turn.start")
         await talk.send(cut(mp3)[0])
+        await asyncio.sleep(0.2)
+        await talk.send(cut(mp3)[1])
         await talk.say("nonsense")
+        await talk.socket.close()
+        sent.set()
 
     serve(play)
     chunks = engine().synthesize(TEXT)
     next(chunks)
+    assert sent.wait(20)
+    next(chunks)  # the rest has arrived with it
     chunks.close()
     gc.collect()
     assert not caplog.records
+
+
+def test_what_cannot_be_decoded_ends_the_connection_while_the_error_is_still_held(serve):
+    async def play(talk):
+        await talk.say("turn.start")
+        await talk.send((bytes.fromhex("fff364c4") + b"\xff" * 140) * 5)
+        await silent(talk)
+
+    service = serve(play)
+    with pytest.raises(EngineError, match="not an MP3") as held:
+        list(engine().synthesize(TEXT))
+    assert comes_true(lambda: service.open == 0)
+    assert held.value.__traceback__
 
 
 async def after_one_piece(talk):
