@@ -19,7 +19,7 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 """
 EXTRAS = (
-    "torch transformers triton piper onnx onnxruntime gtts requests soundfile httpx2 sounddevice"
+    "torch transformers triton piper onnx onnxruntime gtts requests soundfile httpx2 edge_tts av sounddevice"
 )
 
 
@@ -48,6 +48,8 @@ def without(tmp_path_factory):
         ("piper", "tts=piper", "pip install -c constraints.txt -e '.[piper]'"),
         ("onnx", "translator=embedded_onnx", "pip install -c constraints.txt -e '.[onnx]'"),
         ("onnxruntime", "tts=piper", "pip install -c constraints.txt -e '.[piper]'"),
+        ("edge_tts", "tts=edge", "pip install -c constraints.txt -e '.[edge]'"),
+        ("av", "tts=edge", "pip install -c constraints.txt -e '.[edge]'"),
         ("gtts", "tts=gtts", "pip install -c constraints.txt -e '.[gtts]'"),
         ("httpx2", "tts=openai", "pip install -c constraints.txt -e '.[openai]'"),
         pytest.param(

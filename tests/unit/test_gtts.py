@@ -142,6 +142,10 @@ def test_a_long_text_comes_part_by_part(serve, mp3):
     assert len(list(chunks)) >= 1
 
 
+def test_it_says_that_texts_leave_this_machine():
+    assert engine().network
+
+
 @pytest.mark.parametrize("text", ["", " ", "。", "、…！"])
 def test_nothing_to_say_asks_nobody(serve, mp3, text):
     server = serve(answer(mp3))
