@@ -18,9 +18,7 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 """
-EXTRAS = (
-    "torch transformers triton piper onnx onnxruntime gtts requests soundfile httpx2 edge_tts av sounddevice"
-)
+EXTRAS = "torch transformers triton piper onnx onnxruntime gtts requests soundfile httpx2 edge_tts av sounddevice"
 
 
 @pytest.fixture(scope="module")
