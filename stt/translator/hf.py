@@ -160,6 +160,7 @@ class Transformers(Translator):
             "max_length": model.generation_config.max_length,
             "compile": self.compile.value,
             "streaming": False,
+            "used_in_load": None if self.compile == Compile.none else "one sentence, to compile",
         }
 
     def translate(self, text: str) -> Iterator[Clause]:

@@ -227,6 +227,17 @@ def test_a_machine_that_cannot_multiply_int8_is_refused_in_words(monkeypatch, fa
         engine(precision=Precision.int8).load(Device("cpu", 1))
 
 
+def test_compiling_calls_the_model_in_load_and_says_so(loaded, monkeypatch):
+    import torch
+
+    assert loaded.effective()["used_in_load"] is None
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: forward)
+    translator = engine(compile=Compile.default)
+    translator.load(Device("cpu", 2))
+    assert "compile" in translator.effective()["used_in_load"]
+    translator.close()
+
+
 def test_a_hub_model_that_is_not_here_says_at_once_what_to_run_or_choose(tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="needs the extra torch")
     monkeypatch.chdir(tmp_path)
