@@ -76,8 +76,8 @@ def _require_engine() -> None:
     """Refuse what would be slow loops (no oneDNN), or wrong (a processor whose sums stop at 16 bits)."""
     onednn = torch.backends.mkldnn
     there = onednn.is_available() and onednn.enabled  # type: ignore[no-untyped-call]
-    largest = torch.full((1, 64), _LEVELS, dtype=torch.int8)
-    if there and torch._int_mm(largest, largest.t().repeat(1, 8)).eq(64 * _LEVELS**2).all():
+    largest = torch.full((8, 64), _LEVELS, dtype=torch.int8)
+    if there and torch._int_mm(largest, largest.t()).eq(64 * _LEVELS**2).all():
         return
     why = "multiplies int8 wrongly here" if there else "was built without oneDNN, or it is off"
     raise EngineUnavailable(
