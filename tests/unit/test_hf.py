@@ -185,8 +185,10 @@ def test_an_int8_layer_is_as_near_as_rounding_to_127_steps_lets_it(
         exact, near = layer(x), Int8Linear(layer)(x)
     largest = x.abs().amax(-1, keepdim=True) * layer.weight.abs().amax(1)
     assert near.shape == exact.shape
-    # Half a step of either factor, times the other, in each of the sums; 1.2: float32 itself.
-    assert ((near - exact).abs() <= 1.2 * inputs * largest / 127).all()
+    # Half a step of either factor, times the other, in each of the sums; the rest is float32's own
+    # rounding, which alone counts beside a bias that is far larger than the product.
+    limit = 1.2 * inputs * largest / 127 + 2 * torch.finfo(torch.float32).eps * exact.abs()
+    assert ((near - exact).abs() <= limit).all()
 
 
 def test_a_layer_of_one_input_stays_as_it_is_for_torch_multiplies_that_wrongly():
