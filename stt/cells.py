@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from stt.comparison import Ratio
 
+FRESH = 5
+"""Sessions from which the times of a cold start are said."""
+
 
 def ms(value: float | None) -> str:
     """Milliseconds; None: too few values for this percentile; infinite: a failure, or what was never audible."""
@@ -88,16 +91,34 @@ def statuses(rows: pd.DataFrame) -> str:
     return ", ".join(f"{count} {status}" for status, count in Counter(rows["status"]).most_common())
 
 
-def loading(load: dict[str, Any]) -> str | None:
-    """What came before the first measured sentence, and is in none of its times."""
-    if "load_s" not in load:
+def loading(row: pd.Series[Any]) -> str | None:
+    """What came before the first measured sentence of the run that `row` is of, and is in none of its times.
+
+    Every session is a fresh process; fewer than five say nothing of how long a fresh process takes.
+    """
+    from stt import stored
+    from stt.statistics import percentile
+
+    sessions = {s["session"]: s for s in stored.header(Path(row["path"])).get("sessions", [])}
+    loads = [session.get("load") or {} for session in sessions.values()]
+    load_s, first_ms = (
+        [load[name] for load in loads if name in load] for name in ("load_s", "first_call_ms")
+    )
+    if not load_s:
         return None
-    said = f"before that: loading {load['load_s']:.1f} s"
-    if "first_call_ms" in load:
-        said += f", first sentence {load['first_call_ms']:.0f} ms"
-    if count := (load.get("warmup") or {}).get("sentences"):
+    if len(load_s) < FRESH:
+        said = f"loading and first sentence: n too small ({len(load_s)} of {FRESH} sessions)"
+    else:
+        said = f"loading {percentile(load_s, 50):.1f} s"
+        effective = sessions[row["session"]].get("effective") or {}
+        if used := [stage for stage in effective if effective[stage].get("used_in_load")]:
+            said += f" ({' and '.join(used)} used in it)"
+        if len(first_ms) >= FRESH:
+            said += f", first sentence after it {percentile(first_ms, 50):.0f} ms"
+        said += f" (medians of {len(load_s)} sessions)"
+    if count := (row["load"].get("warmup") or {}).get("sentences"):
         said += f", {count} sentences of warm-up"
-    return said
+    return f"before that: {said}"
 
 
 def engines(rows: pd.DataFrame) -> dict[str, tuple[str, str, str]]:

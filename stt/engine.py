@@ -50,7 +50,10 @@ class Engine(ABC):
 
     @abstractmethod
     def effective(self) -> dict[str, Any]:
-        """What really runs (engine, precision, device, threads, model hash ...), read back after `load`."""
+        """What really runs (engine, precision, device, threads, model hash ...), read back after `load`.
+
+        `used_in_load` says what `load` already did of what a call does, or the first call would be said to be one.
+        """
 
     def close(self) -> None:
         """Release what `load` took. Safe to call twice."""

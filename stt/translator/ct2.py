@@ -124,6 +124,7 @@ class CTranslate2(Translator):
             "beam": self.beam,
             "max_length": self.max_length,
             "streaming": self.beam == 1,
+            "used_in_load": "one word, for the threads that it starts",
         }
 
     def translate(self, text: str) -> Iterator[Clause]:

@@ -249,6 +249,7 @@ class NllbCuda(Translator):
             "beam": self.beam,
             "max_length": self.max_length,
             "streaming": self.beam == 1,
+            "used_in_load": "every step, to compile and capture" if self._decoder.cuda else None,
         }
 
     def translate(self, text: str) -> Iterator[Clause]:

@@ -18,11 +18,12 @@ from stt.translator.plain import characters
 
 
 class Precision(StrEnum):
-    """What weights and activations are kept in."""
+    """What weights and activations are kept in; int8 is what linear layers multiply, and float32 lies between them."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+    int8 = "int8"
 
 
 class Compile(StrEnum):
@@ -45,7 +46,6 @@ class Transformers(Translator):
     """
 
     extra = "torch"
-    devices = ("cpu", "cuda", "mps")
 
     model: str
     revision: str | None
@@ -61,6 +61,11 @@ class Transformers(Translator):
         self._model: Any = None
         self._known: frozenset[str] = frozenset()
 
+    @property
+    def devices(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Where this precision runs."""
+        return ("cpu",) if self.precision == Precision.int8 else ("cpu", "cuda", "mps")
+
     def load(self, device: Device) -> None:
         """Read the weights; a hub model must have been downloaded before."""
         import torch
@@ -68,12 +73,17 @@ class Transformers(Translator):
 
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         name = torch_device(device)
-        dtype = getattr(torch, self.precision.value)
+        int8 = self.precision == Precision.int8
+        dtype = torch.float32 if int8 else getattr(torch, self.precision.value)
         if self.model == embedded.EMBEDDED:
             self._load_embedded(dtype)
         else:
             self._load_downloaded(dtype)
         model = self._model.to(name).eval()
+        if int8:
+            from stt.translator.int8 import quantize
+
+            quantize(model)
         model.generation_config.update(
             forced_bos_token_id=self._tokenizer.convert_tokens_to_ids(self.target_language),
             max_length=self.max_length,
@@ -132,12 +142,17 @@ class Transformers(Translator):
 
     def effective(self) -> dict[str, Any]:
         """Read back from the loaded model."""
+        from stt.translator.int8 import linears
+
         model = self._model
+        counted, scheme = linears(model)
         return {
             "engine": self._versions,
             "model": self.model,
             "sha256" if self.model == embedded.EMBEDDED else "revision": self._revision,
-            "precision": str(model.lm_head.weight.dtype).removeprefix("torch."),
+            "precision": " and ".join(counted),
+            "linears": counted,
+            "scheme": scheme,
             "attention": model.config._attn_implementation,
             "device": model.device.type,
             "threads": self._threads,
@@ -145,6 +160,7 @@ class Transformers(Translator):
             "max_length": model.generation_config.max_length,
             "compile": self.compile.value,
             "streaming": False,
+            "used_in_load": None if self.compile == Compile.none else "one sentence, to compile",
         }
 
     def translate(self, text: str) -> Iterator[Clause]:

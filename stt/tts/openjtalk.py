@@ -133,6 +133,7 @@ class OpenJTalk(Synthesizer):
             "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "library default"),
             "self_check_measured_db": self._distance_db,
             "fallback": self._fallback,
+            "used_in_load": "calibration, and one sentence through both vocoders",
         }
 
     def synthesize(self, text: str) -> Iterator[AudioChunk]:

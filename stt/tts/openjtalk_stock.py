@@ -86,6 +86,7 @@ class OpenJTalkStock(Synthesizer):
             "device": "cpu",
             "threads": 1,
             "fallback": None,
+            "used_in_load": "the text frontend, for one word",
         }
 
     def synthesize(self, text: str) -> Iterator[AudioChunk]:

@@ -77,6 +77,7 @@ class Say(Synthesizer):
             "sample_rate": _RATE,
             "device": "cpu",
             "fallback": None,
+            "used_in_load": "the command, for its list of voices",
         }
 
     def synthesize(self, text: str) -> Iterator[AudioChunk]:

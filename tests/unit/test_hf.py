@@ -4,10 +4,12 @@ import sys
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from stt import embedded
-from stt.device import Device
+from stt.device import Device, require
 from stt.engine import load
 from stt.errors import EngineError, EngineUnavailable, UnsupportedDevice
 from stt.translator.hf import Compile, Precision, Transformers
@@ -116,6 +118,125 @@ def test_bfloat16_with_beams_is_what_the_weights_are_in():
     assert translator.effective()["beam"] == 3
     (clause,) = translator.translate("Tom turned pale.")
     assert clause.text
+    translator.close()
+
+
+@pytest.fixture(scope="module")
+def int8():
+    pytest.importorskip("torch", reason="needs the extra torch")
+    translator = engine(precision=Precision.int8)
+    translator.load(Device("cpu", 2))
+    yield translator
+    translator.close()
+
+
+def test_int8_is_what_every_linear_layer_holds_and_multiplies(loaded, int8):
+    """Not what was asked but what runs: the profiler sees each product of a translation."""
+    from torch.profiler import profile
+
+    exact, rounded = loaded.effective(), int8.effective()
+    assert (exact["precision"], exact["scheme"]) == ("float32", None)
+    assert rounded["precision"] == "int8"
+    assert rounded["linears"] == {"int8": exact["linears"]["float32"]}
+    assert "int8 activations" in rounded["scheme"]
+    for translator, runs, does_not in (
+        (loaded, "aten::linear", "aten::_int_mm"),
+        (int8, "aten::_int_mm", "aten::linear"),
+    ):
+        with profile() as seen:
+            list(translator.translate(LONG))
+        calls = {event.key: event.count for event in seen.key_averages()}
+        assert calls[runs] >= rounded["linears"]["int8"]
+        assert does_not not in calls
+
+
+def test_layers_left_in_float32_are_told_so_that_the_run_is_not_valid(int8):
+    import torch
+
+    layer = int8._model.model.encoder.layers[0]
+    rounded, layer.fc1 = layer.fc1, torch.nn.Linear(2, 2)
+    try:
+        effective = int8.effective()
+    finally:
+        layer.fc1 = rounded
+    assert effective["precision"] == "float32 and int8"
+    assert effective["linears"]["float32"] == 1
+
+
+@given(
+    rows=st.integers(1, 40),
+    inputs=st.integers(2, 70),
+    outputs=st.integers(1, 50),
+    magnitude=st.floats(1e-20, 1e20),
+    bias=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+@settings(deadline=None, max_examples=50)
+def test_an_int8_layer_is_as_near_as_rounding_to_127_steps_lets_it(
+    rows, inputs, outputs, magnitude, bias, seed
+):
+    torch = pytest.importorskip("torch", reason="needs the extra torch")
+    from stt.translator.int8 import Int8Linear
+
+    torch.manual_seed(seed)
+    layer = torch.nn.Linear(inputs, outputs, bias=bias)
+    x = torch.randn(2, rows, inputs) * magnitude
+    with torch.inference_mode():
+        exact, near = layer(x), Int8Linear(layer)(x)
+    largest = x.abs().amax(-1, keepdim=True) * layer.weight.abs().amax(1)
+    assert near.shape == exact.shape
+    # Half a step of either factor, times the other, in each of the sums; the rest is float32's own
+    # rounding, which alone counts beside a bias that is far larger than the product.
+    limit = 1.2 * inputs * largest / 127 + 2 * torch.finfo(torch.float32).eps * exact.abs()
+    assert ((near - exact).abs() <= limit).all()
+
+
+def test_a_layer_of_one_input_stays_as_it_is_for_torch_multiplies_that_wrongly():
+    torch = pytest.importorskip("torch", reason="needs the extra torch")
+    from stt.translator.int8 import linears, quantize
+
+    model = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Linear(4, 2))
+    quantize(model)
+    assert linears(model)[0] == {"float32": 1, "int8": 1}
+
+
+def test_an_int8_layer_of_zeros_says_zero():
+    torch = pytest.importorskip("torch", reason="needs the extra torch")
+    from stt.translator.int8 import Int8Linear
+
+    layer = torch.nn.Linear(8, 3, bias=False)
+    layer.weight.data.zero_()
+    assert not Int8Linear(layer)(torch.zeros(1, 8)).any()
+
+
+def test_int8_runs_on_the_cpu_only_and_says_so_before_anything_is_loaded():
+    for device in ("cuda", "mps"):
+        with pytest.raises(UnsupportedDevice, match=f"device={device}: it supports cpu"):
+            require(engine(precision=Precision.int8), Device(device, 1), "translator=it")
+        require(engine(), Device(device, 1), "translator=it")
+
+
+@pytest.mark.parametrize("fault", ["no oneDNN", "sums of 16 bits"])
+def test_a_machine_that_cannot_multiply_int8_is_refused_in_words(monkeypatch, fault):
+    torch = pytest.importorskip("torch", reason="needs the extra torch")
+    if fault == "no oneDNN":
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    else:
+        stops = torch.iinfo(torch.int16).max
+        real = torch._int_mm
+        monkeypatch.setattr(torch, "_int_mm", lambda a, b: real(a, b).clamp(-stops, stops))
+    with pytest.raises(EngineUnavailable, match=r"precision=int8: .*Choose .*precision=float32"):
+        engine(precision=Precision.int8).load(Device("cpu", 1))
+
+
+def test_compiling_calls_the_model_in_load_and_says_so(loaded, monkeypatch):
+    import torch
+
+    assert loaded.effective()["used_in_load"] is None
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: forward)
+    translator = engine(compile=Compile.default)
+    translator.load(Device("cpu", 2))
+    assert "compile" in translator.effective()["used_in_load"]
     translator.close()
 
 

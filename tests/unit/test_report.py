@@ -549,16 +549,26 @@ def test_speech_that_waits_for_the_speech_before_it_is_no_silent_pass(tmp_path):
     assert "heard later" not in summary(RUNS / "synthetic-fast")
 
 
-def test_what_came_before_the_first_measured_sentence_is_said(tmp_path):
+@pytest.mark.parametrize("sessions", [1, 4, 5, 6])
+def test_what_came_before_the_first_measured_sentence_is_said(tmp_path, sessions):
+    """Times of a cold start come from five fresh processes or more (R9), and are their medians."""
+    folder = write(tmp_path / "r", header("0"), passes=1, sentences=2, sessions=sessions)
+    head = json.loads((folder / "run.json").read_bytes())
+    for number, session in enumerate(head["sessions"]):
+        warmup = {"sentences": 15 + number}
+        session["load"] = {"load_s": number + 0.5, "first_call_ms": 70.0 + number, "warmup": warmup}
+        session["effective"]["translator"]["used_in_load"] = "one word"
+    jsonl.replace(folder / "run.json", head)
+    if sessions < 5:
+        before = f"loading and first sentence: n too small ({sessions} of 5 sessions)"
+    else:
+        before = f"loading 2.5 s (translator used in it), first sentence after it 72 ms (medians of {sessions} sessions)"
+    assert f"before that: {before}, {14 + sessions} sentences of warm-up\n" in summary(folder)
+
+
+def test_a_session_of_which_no_loading_is_known_says_nothing_of_it(tmp_path):
     folder = write(tmp_path / "r", header("0"), passes=1)
     head = json.loads((folder / "run.json").read_bytes())
-    head["sessions"][-1]["load"] = {
-        "load_s": 1.26,
-        "first_call_ms": 78.4,
-        "warmup": {"sentences": 15},
-    }
-    jsonl.replace(folder / "run.json", head)
-    assert "loading 1.3 s, first sentence 78 ms, 15 sentences of warm-up" in summary(folder)
     head["sessions"][-1]["load"] = head["load"] = {}
     jsonl.replace(folder / "run.json", head)
     assert "loading" not in summary(folder)
