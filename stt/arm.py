@@ -18,6 +18,7 @@ from stt.device import device_of_voice, require
 from stt.messages import Delta, Status, Utterance
 from stt.pipeline import Pipeline
 from stt.player import playback
+from stt.process import peak_memory_bytes
 from stt.reading import sentences
 from stt.sinks import Discard, Sink
 from stt.sources import Corpus, CorpusClosed, CorpusLine, Source
@@ -251,6 +252,7 @@ class Arm:
         if slip_ns := getattr(self.source, "slip_ns", None):
             p50, p95 = (percentile([ns / 1e6 for ns in slip_ns], q) for q in (50, 95))
             self._load["slip_ms"] = {"p50": p50, "p95": p95, "max": max(slip_ns) / 1e6}
+        self._load["peak_memory_bytes"] = peak_memory_bytes()
         if self.source.skipped:
             self._load["skipped_lines"] = dict(self.source.skipped)
         valid = {"ok": not reasons, "reasons": reasons}

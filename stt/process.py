@@ -33,6 +33,16 @@ def settle() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def peak_memory_bytes() -> int | None:
+    """The most memory this process has held at once (resident set); None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 @contextmanager
 def reader_may_go() -> Iterator[None]:
     """`| head -1`: when nobody reads standard output any more, the rest is dropped without a word."""

@@ -73,6 +73,8 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
         lines.append(f"quality: chrF {quality[0]:.2f}, BLEU(char) {quality[1]:.2f}")
     lines.append(f"utterances: {cells.statuses(rows)}")
     lines += [said for said in (cells.loading(first), first["busy"]) if said]
+    if held := first["load"].get("peak_memory_bytes"):
+        lines.append(f"memory: at most {held / 1e6:.0f} MB (resident, of the process that spoke)")
     late_s = [value / 1e3 for value in ok["lag_ms"]]
     if late_s and percentile(late_s, 95) > 1 + max(ok["total_ms"]) / 1e3:
         lines.append(

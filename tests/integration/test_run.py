@@ -257,3 +257,13 @@ def test_a_compared_process_that_dies_is_named_and_costs_no_finished_record(tmp_
     assert "embedded_fp32_beam3" in err and "ended with status -9" in err
     assert "Traceback" not in err
     assert (results.read(tmp_path / "r")["status"] == "ok").sum() >= 3
+
+
+def test_a_run_says_how_much_memory_it_took(tmp_path):
+    pytest.importorskip("resource", reason="the system does not tell")
+    code, out, err = run(*QUICK, "measure.limit=2", f"hydra.run.dir={tmp_path}")
+    assert code == 0, err
+    [header] = results.runs(tmp_path)
+    held = header["load"]["peak_memory_bytes"]
+    assert 10e6 < held < header["environment"]["memory_bytes"]
+    assert f"memory: at most {held / 1e6:.0f} MB" in out
