@@ -170,6 +170,20 @@ def test_what_was_said_is_text_whatever_it_looks_like(tmp_path):
     assert found.text.count(EVIL) >= 7
 
 
+def test_an_error_is_quoted_as_it_is(tmp_path):
+    """Where the verdict is said, too: C:\\_x lost its backslash, and a server's words became links."""
+    error = r"C:\_x\*.wav: `a` *b* __c__ &lt; [d](https://example.org) <https://example.org>"
+    run = tmp_path / "run"
+    shutil.copytree(RUNS / "synthetic-fast", run)
+    lines = [json.loads(line) for line in (run / "records.jsonl").read_bytes().splitlines()]
+    lines[-1].update(status="failed", error=error, chunks=[])
+    (run / "records.jsonl").write_bytes(b"".join(jsonl.dumps(line) + b"\n" for line in lines))
+    report.write(results.load([run]), run)
+    found = Tags((run / "report.html").read_text(encoding="utf-8"))
+    assert found.text.count(error) == 2
+    assert "a" not in [tag for tag, _ in found.tags]
+
+
 def test_what_was_never_said_is_not_shown(tmp_path):
     """A stream has no references; a file of one run begins with its verdict."""
     run = tmp_path / "run"
