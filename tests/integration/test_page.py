@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import select
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -49,7 +50,9 @@ class Browser:
         os.write(self._ask, json.dumps(message).encode() + b"\0")
         while True:
             while b"\0" not in self._read:
-                self._read += os.read(self._answers, 1 << 16) or pytest.fail("the browser ended")
+                answers, _, _ = select.select([self._answers], [], [], 60)
+                more = os.read(self._answers, 1 << 16) if answers else b""
+                self._read += more or pytest.fail("the browser ended, or hangs")
             answer, _, self._read = self._read.partition(b"\0")
             answer = json.loads(answer)
             if answer.get("id") == number:

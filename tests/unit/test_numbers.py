@@ -306,6 +306,9 @@ def test_a_number_in_words_is_no_stand_in():
     said, numbers = stand_ins("Thirty-seven people paid 12,500 yen.")
     assert said == "Thirty-seven people paid 58QM yen."
     assert numbers.written("37人が58QM円を払いました") == "37人が1万2500円を払いました"
+    said, numbers = stand_ins("He came on May 4 and left fourteen days later.")
+    assert said == "He came on June 25, 2018 and left fourteen days later."
+    assert numbers.written("6月25日に来て、14日後に去った") == "5月4日に来て、14日後に去った"
 
 
 NUMBERS = "1 6 16 66 161 1.6 -6 1,611 16,161 1,666,111 1.6.1 1/6".split()
