@@ -18,7 +18,7 @@ _PLACES = {"37": "374", "58": "582", "26": "269", "41": "416", "90": "905"}
 """Stand-ins without a mark and with one digit more, for counts. No digit is in two of the short ones, so what is left
 of a damaged one still tells it."""
 _TENS = "thirty fifty twenty forty ninety".split()  # thirty-seven is 37, too
-_DAY_AND_TIME = re.compile(rf"(?:\b([Oo])n )?([{MARKS}])(?:,|,? at)? (\d\d o'clock)")
+_DAY_AND_TIME = re.compile(rf"(?:\b([Oo])n |(?<![-/:]))([{MARKS}])(?:,|,? at)? (\d\d o'clock)")
 _DIGITS = "zero one two three four five six seven eight nine".split()
 _POWERS = ("thousand", "million", "billion", "trillion")
 _PART = r"(?<![\d.,/])\d{1,3}(?:\.\d{1,3})?"
@@ -31,7 +31,8 @@ _BEFORE = r"(?<![\w.,:/-])"
 _AFTER = r"(?![\w:/-]|[.,]\d|\s[ap]\.m\.)"
 _UNIT = r"((?:\s?(?:[A-Za-z]+|%))?)"
 _RANGE = re.compile(
-    rf"{_BEFORE}(?<!(?:F|f)rom )(?<![Bb]etween )({_AMOUNT}){_UNIT}(\s?-\s?|\s(?:to|or)\s)({_AMOUNT})(?=\2(?!\w)){_AFTER}(?! in \d)"
+    rf"{_BEFORE}(?<!(?:F|f)rom )(?<![Bb]etween )(?<![-+*/] )({_AMOUNT}){_UNIT}(\s?-\s?|\s(?:to|or)\s)({_AMOUNT})"
+    rf"(?=\2(?!\w)){_AFTER}(?! in \d| equals| [-+*/] )"
 )
 """The model loses one of two amounts in one of three sentences, but not where "from" or "between" is before them."""
 _LIST = re.compile(
@@ -80,8 +81,7 @@ _ONE_AMOUNT = re.compile(_AMOUNT)
 _VALUE = re.compile(rf"(?:{_GROUPED}|\d+)(?:\.\d+)?")
 _NAME = re.compile(r"\d+(?:\.\d+){3}(?::\d+)?(?:/\d+)?|\d+(?:-\d+){2,}|\d{3}-\d{4}")
 """An address or a telephone number."""
-_KNOWN = re.compile(r"11|\d,000|1[1-9]\d\d|20\d\d")
-"""Eleven, thousands and years: these it translates well."""
+_KNOWN = re.compile(r"11|\d,000|1[1-9]\d\d|20\d\d")  # eleven, thousands, years: it knows them
 _YEAR = re.compile(r"1\d{3}|20\d\d")
 _HUNDREDS = re.compile(r"[1-9](?!00)\d\d")  # it says 15 for 145 and 77 for 737
 _TWICE = re.compile(r"(\d)\1")

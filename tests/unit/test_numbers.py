@@ -110,6 +110,7 @@ def test_the_time_of_a_day_comes_first():
         "The slice a(1:10) and localhost:3000",
         "It fell from 20 to 15 degrees, between 1990 and 1995, by 1939-1945, 2-1, 1 in 20.",
         "Steps 1, 2 and 3, on 01/02/2025, in std::vector.",
+        "0.1 + 0.1 - 0.3 is 0, 2 - 5 equals -3.",
         "May I have 3 of them?",
         "By June 30% had left, by July 40 percent, by May 10 times as many.",
         "",
@@ -312,20 +313,9 @@ def test_a_number_in_words_is_no_stand_in():
 
 
 NUMBERS = "1 6 16 66 161 1.6 -6 1,611 16,161 1,666,111 1.6.1 1/6".split()
-NUMBERS += ["1 1/6", "6 million", "-1.6 thousand", "6:16", "6:16:11", "6 p.m.", "May 6"]
+NUMBERS += ["1 1/6", "6 million", "-1.6 thousand", "6:16", "6:16:11", "May 6"]
 JOINED = [" ", " to ", " or ", " and ", ", ", ", and ", "-", " - ", ":", "/", " people to "]
-AFTER = [
-    "",
-    ".",
-    " people",
-    "%",
-    " million",
-    " million-dollar",
-    " thousand/year",
-    ":6",
-    "-6",
-    " a.m.",
-]
+AFTER = ["", ".", " people", "%", " million", " million-dollar", " thousand/year", ":6", "-6"]
 
 
 @given(
