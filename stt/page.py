@@ -64,10 +64,10 @@ def page(
 
 
 def _rendered(document: str) -> str:
-    """Markdown as HTML; what looks like HTML in it (a sentence, an error) stays text."""
+    """Tables and lines as HTML; what else looks like Markdown or HTML (in an error, an id) stays text."""
     from markdown_it import MarkdownIt
 
-    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table")
+    markdown = MarkdownIt("zero", {"breaks": True}).enable(["table", "newline"])
     said = str(markdown.render(document))
     return re.sub(r"(?<=_ms: )(PASS|FAIL|UNDECIDED)\b", r'<b class="\1">\1</b>', said)
 

@@ -39,7 +39,10 @@ def main() -> None:
             found[name].append((rate, p50, p95))
             line.append(f"{cells.ms(p50)} / {cells.ms(p95)}")
         invalid = stored.faults(run.header["sessions"][-1], records, run.corrupt)
-        judged = {m: verdict(samples(records, m)[1], limit_ms, ids=ids) for m in target["metrics"]}
+        judged = {
+            m: verdict(samples(records, m)[1], limit_ms, ids=ids, q=target["percentile"])
+            for m in target["metrics"]
+        }
         line += ["; ".join(invalid) or ", ".join(str(judged[m].outcome) for m in target["metrics"])]
         lines.append(line)
     head = ("sentences/s", "n", *(f"{name.removesuffix('_ms')} p50 / p95" for name in METRICS),

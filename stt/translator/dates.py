@@ -9,6 +9,7 @@ import re
 from itertools import pairwise
 
 _DAYS = ((2013, 3, 14), (2018, 6, 25), (2016, 10, 24), (2007, 9, 13), (1995, 7, 15))
+_WORDS = "fourteen twenty twenty thirteen fifteen".split()  # fourteen days are 14日, too
 MARKS = "\ue000\ue001\ue002\ue003\ue004"
 """In place of these days until all else is found, so that none of their numbers is taken for one of the sentence."""
 _NAMES = (
@@ -57,12 +58,12 @@ class Dates:
     def __init__(self, text: str) -> None:
         self.given: dict[str, str] = {}
         self.values: dict[str, str] = {}
-        taken = set(re.findall(r"\d+", text))
+        taken = set(re.findall(r"\d+|[a-z]+", text.lower()))
         self._free = iter(
             [
                 (mark, day)
-                for mark, day in zip(MARKS, _DAYS, strict=True)
-                if taken.isdisjoint(map(str, day)) and _NAMES[day[1] - 1][:3] not in text
+                for mark, day, word in zip(MARKS, _DAYS, _WORDS, strict=True)
+                if taken.isdisjoint((*map(str, day), word)) and _NAMES[day[1] - 1][:3] not in text
             ]
         )
         self.text = _DATES.sub(

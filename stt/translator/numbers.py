@@ -17,26 +17,29 @@ from stt.translator.dates import MARKS, Dates
 _PLACES = {"37": "374", "58": "582", "26": "269", "41": "416", "90": "905"}
 """Stand-ins without a mark and with one digit more, for counts. No digit is in two of the short ones, so what is left
 of a damaged one still tells it."""
-_DAY_AND_TIME = re.compile(rf"(?:\b([Oo])n )?([{MARKS}])(?:,|,? at)? (\d\d o'clock)")
+_TENS = "thirty fifty twenty forty ninety".split()  # thirty-seven is 37, too
+_DAY_AND_TIME = re.compile(rf"(?:\b([Oo])n |(?<![-/:]))([{MARKS}])(?:,|,? at)? (\d\d o'clock)")
 _DIGITS = "zero one two three four five six seven eight nine".split()
 _POWERS = ("thousand", "million", "billion", "trillion")
-_PART = r"(?<![\d.,])\d{1,3}(?:\.\d{1,3})?"
+_PART = r"(?<![\d.,/])\d{1,3}(?:\.\d{1,3})?"
 _LARGE = re.compile(rf"(?:({_PART})(\s?(?:to|or|and|[-–])\s?))?({_PART})\s({'|'.join(_POWERS)})\b")
 _GROUPED = r"\d{1,3}(?:,\d{3})+"
 _NUMBER = rf"(?:{_GROUPED}|(?!0\d)\d+)(?:\.\d+)?"
-_AMOUNT = rf"-?{_NUMBER}(?:\s(?:{'|'.join(_POWERS)})\b)?"
+_POWER = rf"(?:\s(?:{'|'.join(_POWERS)})\b)?+"  # without it 5 to 10 million-dollar were 5 to 10
+_AMOUNT = rf"-?{_NUMBER}{_POWER}"
 _BEFORE = r"(?<![\w.,:/-])"
 _AFTER = r"(?![\w:/-]|[.,]\d|\s[ap]\.m\.)"
 _UNIT = r"((?:\s?(?:[A-Za-z]+|%))?)"
 _RANGE = re.compile(
-    rf"{_BEFORE}(?<!(?:F|f)rom )(?<![Bb]etween )({_AMOUNT}){_UNIT}(\s?-\s?|\s(?:to|or)\s)({_AMOUNT})(?=\2(?!\w)){_AFTER}(?! in \d)"
+    rf"{_BEFORE}(?<!(?:F|f)rom )(?<![Bb]etween )(?<![-+*/] )({_AMOUNT}){_UNIT}(\s?-\s?|\s(?:to|or)\s)({_AMOUNT})"
+    rf"(?=\2(?!\w)){_AFTER}(?! in \d| equals| [-+*/] )"
 )
 """The model loses one of two amounts in one of three sentences, but not where "from" or "between" is before them."""
 _LIST = re.compile(
     rf"{_BEFORE}({_AMOUNT}){_UNIT}(?:, {_AMOUNT}\2){{2,}},? (and|or) {_AMOUNT}(?=\2(?!\w)){_AFTER}"
 )
 """Of four and more the model repeats one."""
-_MIXED = re.compile(rf"{_BEFORE}(\d\d?) ([1-9])/([2-9]|1\d)(?![\w/])")
+_MIXED = re.compile(rf"{_BEFORE}(\d\d?) ([1-9])/([2-9]|1\d)({_POWER})(?![\w:/]|-\d)")
 _TO_HALF = re.compile(
     rf"{_BEFORE}(\d\d?)((?::[0-5]\d)?)(\s?-\s?|\s(?:to|and)\s)(?=(\d\d?)(?::[0-5]\d)? ([ap])\.m\.)"
 )
@@ -78,11 +81,9 @@ _ONE_AMOUNT = re.compile(_AMOUNT)
 _VALUE = re.compile(rf"(?:{_GROUPED}|\d+)(?:\.\d+)?")
 _NAME = re.compile(r"\d+(?:\.\d+){3}(?::\d+)?(?:/\d+)?|\d+(?:-\d+){2,}|\d{3}-\d{4}")
 """An address or a telephone number."""
-_KNOWN = re.compile(r"11|\d,000|1[1-9]\d\d|20\d\d")
-"""Eleven, thousands and years: these it translates well."""
+_KNOWN = re.compile(r"11|\d,000|1[1-9]\d\d|20\d\d")  # eleven, thousands, years: it knows them
 _YEAR = re.compile(r"1\d{3}|20\d\d")
-_HUNDREDS = re.compile(r"[1-9](?!00)\d\d")
-"""It says 15 for 145 and 77 for 737."""
+_HUNDREDS = re.compile(r"[1-9](?!00)\d\d")  # it says 15 for 145 and 77 for 737
 _TWICE = re.compile(r"(\d)\1")
 _DAMAGED = re.compile(r"\d*\s?QM+")
 
@@ -97,14 +98,18 @@ class Numbers:
         """`translation`, or a clause of it, with the numbers of the sentence; no code is left in it."""
         if not self.values:
             return translation
-        known = "|".join(sorted(self.values, key=len, reverse=True))
+        others = [code for code in self.values if not (len(code) == 3 and code.isdecimal())]
+        # All counts as one alternative: there are 28 for each, and a pattern seen before is not compiled again.
+        known = "|".join([*sorted(others, key=len, reverse=True), r"\d{3}"])
         pattern = rf"(?<!\d)({known})(?:(?<=\d)(?!\d)(?:\s?(?:QM+|Q(?![A-Za-z])))?|(?<!\d)(?!間))(に|から|まで|年)?"
         said = re.sub(pattern, self._in_place, translation)
         return _DAMAGED.sub(self._guess, said)
 
     def _in_place(self, found: re.Match[str]) -> str:
         """5月4日から6日まで takes no particle of time more, 2014年 no other 年."""
-        value, after = self.values[found[1]], found[2] or ""
+        value, after = self.values.get(found[1]), found[2] or ""
+        if value is None:
+            return found[0]
         return value if value.endswith(("まで", after or "まで")) else value + after
 
     def _guess(self, found: re.Match[str]) -> str:
@@ -130,27 +135,31 @@ class _Hidden:
         dates = Dates(text)
         self.values = dates.values
         self._taken = taken = set(re.findall(r"\d+|[a-z]+", text.lower()))
-        self._places = iter(
-            [p for p in _PLACES if taken.isdisjoint((p, _PLACES[p])) and "QM" not in text]
-        )
+        names = zip(_PLACES, _PLACES.values(), _TENS, strict=True)
+        free = [spellings[0] for spellings in names if taken.isdisjoint(spellings)]
+        self._places = iter(free if "QM" not in text else ())
+        self._shown: dict[int, str] = {}
         text = _RANGE.sub(self._range, _LIST.sub(self._list, _MIXED.sub(self._mixed, dates.text)))
         text = _LARGE.sub(self._large, text)
         text = _RATIO.sub(self._ratio, _VERSE.sub(self._verse, text))
         text = _TO_HALF.sub(_with_half, _BETWEEN_TIMES.sub(" to ", text))
         text = _CLOCK.sub(self._clock, _CLOCKS.sub(self._clocks, text))
         text = _TOKEN.sub(self._token, _DAY_AND_TIME.sub(_time_first, text))
-        self.text = dates.shown(text)
+        self.text = dates.shown(text.translate(self._shown))
 
     def _mixed(self, found: re.Match[str]) -> str:
-        return self._count(found[0], f"{found[1]}と{found[3]}分の{found[2]}")
+        whole, above, below, power = found.groups()
+        if power:
+            value = (int(whole) + Decimal(above) / int(below)) * _value(f"1{power}")
+            return self._code(found[0], _amount(value))
+        return self._count(found[0], f"{whole}と{below}分の{above}")
 
     def _list(self, found: re.Match[str]) -> str:
         amounts = _ONE_AMOUNT.findall(found[0])
         years = "年" if all(map(_YEAR.fullmatch, amounts)) else ""
         *first, last = (_said(amount) + years for amount in amounts)
-        return self._code(
-            found[0], "、".join(first) + ("、または" if found[3] == "or" else "、") + last
-        )
+        said = "、".join(first) + ("、または" if found[3] == "or" else "、") + last
+        return self._code(found[0], said)
 
     def _range(self, found: re.Match[str]) -> str:
         low, sep, high = found[1], found[3].strip(), found[4]
@@ -176,19 +185,15 @@ class _Hidden:
     def _ratio(self, found: re.Match[str]) -> str:
         before, after = found.string[: found.start()][-60:], found.string[found.end() :][:40]
         time = _CLOCK.match(found.string, found.start())
-        if time and not any(
-            (_OF_RATIO.search(before), _SCORE.search(before), _RATIO_OF.match(after))
-        ):
+        named = _OF_RATIO.search(before) or _SCORE.search(before) or _RATIO_OF.match(after)
+        if time and not named:
             return found[0]
         return self._code(found[0], f"{_said(found[1])}対{_said(found[2])}")
 
     def _clock(self, found: re.Match[str]) -> str:
         hour, minutes, seconds, half = found.groups()
-        if (
-            seconds
-            and hour in "00123456789"
-            and not (half or _AT.search(found.string[: found.start()]))
-        ):
+        lasted = seconds and (hour == "00" or len(hour) == 1)
+        if lasted and not (half or _AT.search(found.string[: found.start()])):
             hours = f"{hour}時間" if int(hour) else ""
             return self._code(found[0], f"{hours}{int(minutes)}分{int(seconds)}秒")
         return self._at(found, _clock(found))
@@ -211,8 +216,6 @@ class _Hidden:
         if number is None or _NAME.fullmatch(number):
             return self._code(found[0], found[0])
         parts = number.split("-")
-        if number in self.values:  # a stand-in
-            return found[0]
         if "/" in number or ":" in number or not any(map(_difficult, parts)):
             return found[0]
         if not all(map(_VALUE.fullmatch, parts)):  # a version, a list without spaces
@@ -227,7 +230,7 @@ class _Hidden:
         if (place := next(self._places, None)) is None:
             return text
         self.values[place] = said
-        return f"{place}QM"
+        return self._mark(f"{place}QM")
 
     def _count(self, text: str, said: str, sign: str = "", ordinal: str = "") -> str:
         if (place := next(self._places, None)) is None:
@@ -235,7 +238,13 @@ class _Hidden:
         code = _PLACES[place]
         near = {code[:i] + str(digit) + code[i + 1 :] for i in range(3) for digit in range(10)}
         self.values |= dict.fromkeys(near - self._taken, said)  # one digit of it may be damaged
-        return f"{sign}{_PLACES[place]}{ordinal}"
+        return self._mark(f"{sign}{_PLACES[place]}{ordinal}")
+
+    def _mark(self, shown: str) -> str:
+        """A character in place of a stand-in until all is found: none of it is part of another number."""
+        mark = chr(ord(MARKS[-1]) + 1 + len(self._shown))
+        self._shown[ord(mark)] = shown
+        return mark
 
 
 def _time_first(found: re.Match[str]) -> str:
@@ -256,11 +265,8 @@ def _difficult(number: str) -> bool:
 def _clock(found: re.Match[str]) -> str:
     hour, minutes, seconds, half = found.groups()
     said = f"{'午前' if 'a' in half else '午後'}{int(hour) % 12}時" if half else f"{int(hour)}時"
-    return (
-        said
-        + (f"{int(minutes)}分" if int(minutes or 0) or seconds else "")
-        + (f"{int(seconds)}秒" if seconds else "")
-    )
+    said += f"{int(minutes)}分" if int(minutes or 0) or seconds else ""
+    return said + (f"{int(seconds)}秒" if seconds else "")
 
 
 def _with_half(found: re.Match[str]) -> str:
@@ -281,15 +287,13 @@ def _said(amount: str) -> str:
         return _amount(_value(amount))
     whole = amount.replace(",", "")
     name = whole == amount and not amount.endswith("0000")
-    return (
-        amount
-        if name or "." in amount or not 10**4 <= int(whole) < 10**16
-        else _amount(Decimal(whole))
-    )
+    if name or "." in amount or not 10**4 <= int(whole) < 10**16:
+        return amount
+    return _amount(Decimal(whole))
 
 
 def _amount(value: Decimal) -> str:
-    left, said = int(value), ""
+    left, said = int(abs(value)), "-" if value < 0 else ""
     for unit, size in (("兆", 10**12), ("億", 10**8), ("万", 10**4), ("", 1)):
         many, left = divmod(left, size)
         said += f"{many}{unit}" if many else ""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stt.translator import dates
 from stt.translator.numbers import stand_ins
 
 
@@ -109,6 +110,7 @@ def test_the_time_of_a_day_comes_first():
         "The slice a(1:10) and localhost:3000",
         "It fell from 20 to 15 degrees, between 1990 and 1995, by 1939-1945, 2-1, 1 in 20.",
         "Steps 1, 2 and 3, on 01/02/2025, in std::vector.",
+        "0.1 + 0.1 - 0.3 is 0, 2 - 5 equals -3.",
         "May I have 3 of them?",
         "By June 30% had left, by July 40 percent, by May 10 times as many.",
         "",
@@ -248,6 +250,8 @@ def test_without_stand_ins_left_dates_stay_as_they_are():
         ("The score was 21:18 then.", "The score was 37QM then.", "21対18"),
         ("Lost 98:112 there.", "Lost 37QM there.", "98対112"),
         ("A 16:10 display.", "A 37QM display.", "16対10"),
+        ("It has 2 1/2 million users.", "It has 37QM users.", "250万"),
+        ("It lost -5 to 3 million dollars.", "It lost 37QM dollars.", "-500万から300万"),
         ("Ran 2:01:09 there.", "Ran 37QM there.", "2時間1分9秒"),
         ("Ran 00:03:20 there.", "Ran 37QM there.", "3分20秒"),
         ("At fe80::1ff:fe23:4567:890a now.", "At 37QM now.", "fe80::1ff:fe23:4567:890a"),
@@ -266,6 +270,7 @@ def test_ranges_lists_and_names_have_one_stand_in(text, given, written):
     [
         ("At 7:10, 7:40, and 9:40.", "At 37 o'clock.", "7時10分、7時40分、9時40分"),
         ("At 8 a.m. and 12:30 p.m.", "At 37 o'clock.", "午前8時、午後0時30分"),
+        ("Closed 12:00:01 there.", "Closed 37 o'clock there.", "12時0分1秒"),
         ("At 08:05:10 it ran.", "At 37 o'clock it ran.", "8時5分10秒"),
         ("At 8:05:10 it ran.", "At 37 o'clock it ran.", "8時5分10秒"),
         ("At 2-4 p.m. it ran.", "At 37 o'clock to 58 o'clock it ran.", "午後2時"),
@@ -279,3 +284,49 @@ def test_times_with_halves_and_seconds_and_lists_of_them(text, given, written):
     said, numbers = stand_ins(text)
     assert said == given
     assert numbers.written("37時") == written
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "written"),
+    [
+        ("A 5 to 10 million-dollar deal.", "A 37QM to 58QM-dollar deal.", "500万 to 1000万"),
+        ("Take 2 1/2 to 3 million.", "Take 374 to 58QM.", "2と2分の1 to 300万"),
+        ("Wait 2 1/2 or 3 hours.", "Wait 374 or 3 hours.", "2と2分の1 or 3"),
+        ("A half is 1/2 million.", "A half is 1/2 million.", "1/2 million"),
+        ("Bake 1 1/2-2 hours.", "Bake 1 1/2-2 hours.", "1 1/2-2 hours"),
+    ],
+)
+def test_a_stand_in_is_no_part_of_another_number(text, given, written):
+    """374 million was 3億7400万, and spoken."""
+    said, numbers = stand_ins(text)
+    assert said == given
+    assert written in numbers.written(said)
+
+
+def test_a_number_in_words_is_no_stand_in():
+    said, numbers = stand_ins("Thirty-seven people paid 12,500 yen.")
+    assert said == "Thirty-seven people paid 58QM yen."
+    assert numbers.written("37人が58QM円を払いました") == "37人が1万2500円を払いました"
+    said, numbers = stand_ins("He came on May 4 and left fourteen days later.")
+    assert said == "He came on June 25, 2018 and left fourteen days later."
+    assert numbers.written("6月25日に来て、14日後に去った") == "5月4日に来て、14日後に去った"
+
+
+NUMBERS = "1 6 16 66 161 1.6 -6 1,611 16,161 1,666,111 1.6.1 1/6".split()
+NUMBERS += ["1 1/6", "6 million", "-1.6 thousand", "6:16", "6:16:11", "May 6"]
+JOINED = [" ", " to ", " or ", " and ", ", ", ", and ", "-", " - ", ":", "/", " people to "]
+AFTER = ["", ".", " people", "%", " million", " million-dollar", " thousand/year", ":6", "-6"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(NUMBERS), st.sampled_from(JOINED)), min_size=1, max_size=6),
+    st.sampled_from(AFTER),
+)
+def test_no_stand_in_is_left_when_the_model_copies_them(numbers, after):
+    """These sentences are written with 0, 1 and 6, of which no stand-in has two, and 5, which May is."""
+    text = "From " + "".join(number + joined for number, joined in numbers)[:-1] + after
+    said, stood = stand_ins(text)
+    copied = said.replace("March 14, 2013", "2013年3月14日").replace(" o'clock", "時")
+    for y, m, d in dates._DAYS[1:]:
+        copied = copied.replace(f"{dates._NAMES[m - 1]} {d}, {y}", f"{y}年{m}月{d}日")
+    assert set(re.findall(r"\d", stood.written(copied))) <= set("0165")
