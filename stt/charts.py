@@ -96,10 +96,11 @@ def distribution(
             rows = frame[frame["run"] == run]
             values = latencies(rows, metric)
             times = sorted(value for value in values if math.isfinite(value))
-            shares = [100 * (i + 1) / len(values) for i in range(len(times))]
+            steps = [*times[:1], *times]  # from 0 % on: one utterance is a line, too
+            shares = [100 * i / len(values) for i in range(len(steps))]
             name = f"{label} (n={len(values)})"
             axes.step(
-                times, shares, where="post", color=ink, linestyle=dash, linewidth=1.6, label=name
+                steps, shares, where="post", color=ink, linestyle=dash, linewidth=1.6, label=name
             )
             high = _tail(rows, values, target)
             if math.isfinite(high):
@@ -177,7 +178,7 @@ def _stack(axes: Axes, y: float, rows: pd.DataFrame, metric: str, target: Target
             )
             left += width
     lost = int((rows["status"] != "ok").sum())
-    told = [f"{name} {value:.0f}" for name, value in (("p50", middle), (f"p{target.percentile}", high))
+    told = [f"{name} {value:.{'0f' if value >= 10 else '2g'}}" for name, value in (("p50", middle), (f"p{target.percentile}", high))
             if math.isfinite(value)]  # fmt: skip
     if ends := [value for value in (middle, high) if math.isfinite(value)]:
         axes.plot(ends, [y] * len(ends), color=DARK, linewidth=1, marker="|", markersize=7)
@@ -235,6 +236,8 @@ def _time_axis(
     """For all panels, once everything is drawn: limits set earlier would cut off what comes later.
 
     Logarithmic when the slowest run is several times the fastest, or the fast ones could not be read."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     medians = [
         percentile(latencies(frame[frame["run"] == run], name), 50)
         for run in labels
@@ -244,7 +247,9 @@ def _time_axis(
     which = axes.yaxis if vertical else axes.xaxis
     if finite and max(finite) > 8 * min(finite):
         (axes.set_yscale if vertical else axes.set_xscale)("log")
+        which.set_major_locator(LogLocator(subs=(1, 2, 5)))
         which.set_major_formatter("{x:g}")
+        which.set_minor_formatter(NullFormatter())
     else:
         (axes.set_ylim if vertical else axes.set_xlim)(0, None)
 

@@ -106,9 +106,9 @@ def load(engine: Engine, device: Device) -> dict[str, Any]:
         raise
     except ImportError as error:
         how = f"Run {install(engine.extra)} - or choose another engine." if engine.extra else ""
-        raise EngineUnavailable(
-            f"{name} cannot be loaded: {reason(error)}. {how}".strip()
-        ) from error
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        why = f"needs {missing}, which is not installed" if missing else f"cannot be loaded: {reason(error)}"  # fmt: skip
+        raise EngineUnavailable(f"{name} {why}. {how}".strip()) from error
     except Exception as error:
         raise EngineUnavailable(f"{name} cannot be loaded: {reason(error)}") from error
     if not isinstance(effective, dict):

@@ -107,8 +107,11 @@ def _key(limit_ms: float) -> str:
     inks[f"| {charts.SHORT['ttfa_audible_ms']}"] = charts.DARK
     if not math.isnan(limit_ms):
         inks[f"| limit {limit_ms:g} ms"] = charts.LIMIT
-    said = (f'<i style="background:{ink}"></i>{html.escape(name)}' for name, ink in inks.items())
-    return f'<p class="key">{"".join(said)}</p>'
+    said = (
+        f'<span><i style="background:{ink}"></i>{html.escape(name)}</span>'
+        for name, ink in inks.items()
+    )
+    return f'<p class="key">{" ".join(said)}</p>'
 
 
 def _row(row: pd.Series[Any], scale: float, limit_ms: float, audio: str | None) -> str:

@@ -134,7 +134,8 @@ def _job(cfg: Any, sweep: list[tuple[Path, list[str]]]) -> int:
     except SttError as error:
         return _refuse(error)
     except KeyboardInterrupt:
-        print("stt: stopped; what was finished is recorded", file=sys.stderr)
+        where = f" in {folder}" if any(folder.iterdir()) else ""
+        print(f"stt: stopped; what was finished is recorded{where}", file=sys.stderr)
         return INTERRUPTED
     finally:
         _leave(folder)

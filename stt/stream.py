@@ -258,8 +258,8 @@ class Stream:
         kind = re.split(r"[\d'\"]", job.error)[0]  # figures and quotations are of this sentence
         if kind not in self._pipeline.told:
             self._pipeline.told.add(kind)
-            why = job.error.rstrip(".")
-            log.warning("%s. Speech of %s is lost; the run goes on", why, job.sentence.id)
+            why = job.error if job.error.endswith((".", "?", "!")) else f"{job.error}."
+            log.warning("%s Speech of %s is lost; the run goes on", why, job.sentence.id)
 
     def _judge(self, job: Job) -> None:
         """Give `job` a status worse than ok for what is wrong with its translation, its audio or its engines."""

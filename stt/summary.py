@@ -87,6 +87,8 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
         )
     bad = rows[rows["status"] != "ok"]
     lines += [f"  {row.id}: {row.status}: {row.error}" for row in bad.head(10).itertuples()]
+    if len(bad) > 10:
+        lines.append(f"  and {len(bad) - 10} more: report.html has them all")
     if first["faults"]:
         lines.append(f"INVALID run: {first['faults']}")
     lines.append("")
@@ -116,7 +118,8 @@ def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
     texts = rows.groupby("id")["source"].nunique()
     if (texts > 1).any():
         raise ResultsError(
-            "These runs spoke different text under the same ids; latencies of different text say nothing."
+            "These runs spoke different text under the same ids (other corpora, or segment=clause and sentence); "
+            "latencies of different text say nothing. Compare those that spoke the same: `python -m stt.report RUN...`."
         )
     n = len(texts)
     spoken = rows.groupby("run")["id"].nunique()

@@ -9,8 +9,9 @@ from typing import Any
 from stt.metrics import metrics
 from stt.player import playback
 
-TRACKS = ("translate", "synthesize", "loudspeaker")
-"""One for each stage; the sentences themselves, from arrival to last chunk, have tracks of their own."""
+TRACKS = ("translate", "synthesize")
+"""One for each stage, which works on one sentence at a time. Sentences, from arrival to last chunk, and what a loudspeaker
+plays of them may overlap: they are asynchronous events, for of slices that overlap on one track Perfetto drops all but one."""
 
 
 def trace(rows: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -61,7 +62,6 @@ def _utterance(record: dict[str, Any], at_ns: int, pid: int) -> Iterator[dict[st
     marks_ns, name = record["marks_ns"], record["id"]
     times = {key: round(ms, 3) for key, ms in metrics(record).items() if ms == ms}  # without NaN
     said = {key: record[key] for key in ("status", "source", "translation", "error")}
-    whole = {"cat": "sentence", "id": f"{pid}.{record['pass']}.{name}", "name": name, "pid": pid, "tid": 0}  # fmt: skip
 
     def us(ns: int) -> float:
         return (at_ns + ns) / 1e3
@@ -75,8 +75,18 @@ def _utterance(record: dict[str, Any], at_ns: int, pid: int) -> Iterator[dict[st
         tid = 1 + TRACKS.index(track)
         return {"ph": "i", "s": "t", "name": what, "ts": us(ns), "pid": pid, "tid": tid}
 
-    yield {**whole, "ph": "b", "ts": us(0), "args": {**said, **times}}
-    yield {**whole, "ph": "e", "ts": us(_end_ns(record))}
+    def apart(cat: str, phase: str, what: str, ns: int, **args: Any) -> dict[str, Any]:
+        own = f"{pid}.{record['pass']}.{name}"
+        return {"ph": phase, "cat": cat, "id": own, "name": what, "ts": us(ns), "pid": pid, "tid": 0, "args": args}  # fmt: skip
+
+    def lasting(cat: str, start_ns: int, end_ns: int, **args: Any) -> Iterator[dict[str, Any]]:
+        """The outer event names the track, which all of them share; the inner one says which sentence it is."""
+        yield apart(cat, "b", cat, start_ns)
+        yield apart(cat, "b", name, start_ns, **args)
+        yield apart(cat, "e", name, end_ns)
+        yield apart(cat, "e", cat, end_ns)
+
+    yield from lasting("sentence", 0, _end_ns(record), **said, **times)
     for track, reached in (("translate", "first_clause"), ("synthesize", "first_chunk")):
         start, end = f"{track}_start", f"{track}_end"
         if start in marks_ns and end in marks_ns:
@@ -90,9 +100,9 @@ def _utterance(record: dict[str, Any], at_ns: int, pid: int) -> Iterator[dict[st
         free_ns=record.get("facts", {}).get("loudspeaker_free_ns"),
     )
     if played is not None:
-        yield spent("loudspeaker", played.starts_ns[0], played.end_ns)
+        yield from lasting("loudspeaker", played.starts_ns[0], played.end_ns)
         if played.audible_ns is not None:
-            yield moment("first audible sample", "loudspeaker", played.audible_ns)
+            yield apart("loudspeaker", "n", "first audible sample", played.audible_ns)
 
 
 def _called(what: str, name: str, pid: int, tid: int) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def line():
 
 
 def interrupt(process):
-    """Press Ctrl-C, which reaches every process of a command; check that all end soon and quietly."""
+    """Press Ctrl-C, which reaches every process of a command; check that all end soon and quietly; return stderr."""
     start_s = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
@@ -72,6 +72,7 @@ def interrupt(process):
     assert took_s < 2
     assert "what was finished is recorded" in err
     assert "Traceback" not in err
+    return err
 
 
 @pytest.mark.parametrize("arguments", [CLOSED, OPEN], ids=["closed loop", "sentences in flight"])
@@ -100,7 +101,7 @@ def test_ctrl_c_ends_the_run_at_once_and_the_next_call_completes_it(
 
 def test_ctrl_c_ends_a_live_stream_that_waits_for_text(start, tmp_path):
     process = start(tmp_path / "r", "source=stdin", "sink=wav", stdin=subprocess.PIPE)
-    interrupt(process)
+    assert f"recorded in {tmp_path / 'r'}\n" in interrupt(process)
     frame = results.read(tmp_path / "r")
     assert list(frame["status"]) == ["ok"] * 3
     assert len(list((tmp_path / "r" / "audio").glob("*.wav"))) == 4  # one each, and all in one

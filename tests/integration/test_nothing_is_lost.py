@@ -139,11 +139,11 @@ def test_a_process_ends_while_its_engine_hangs(stt_run, tmp_path):
 import sys, time
 from stt.translator import ct2
 decode, calls = ct2.CTranslate2._decode, []
-def hang(self, source, **options):
+def hang(self, source, *given, **options):
     calls.append(source)
     if len(calls) == 3:
         time.sleep(100)
-    return decode(self, source, **options)
+    return decode(self, source, *given, **options)
 ct2.CTranslate2._decode = hang
 from stt.process import leave
 from stt.run import main

@@ -129,6 +129,15 @@ def test_a_link_leads_to_an_utterance(browser, page):
     browser.open(f"{page.as_uri()}#{wanted}")
     assert wanted in browser.run(SHOWN.format(0))[0]
     assert len(browser.run(SHOWN.format(0))[0]) < len(results.last_session(run))
+    top = browser.run("document.querySelector('section').getBoundingClientRect().top")
+    assert top < browser.run("innerHeight") / 2, "the charts above hide it"
+
+
+def test_a_word_without_end_makes_no_table_without_end(browser, page):
+    browser.open(page.as_uri())
+    browser.run("document.querySelector('.texts p').textContent = 'x'.repeat(3000)")
+    table = "document.querySelector('.utterances').offsetWidth"
+    assert browser.run(table) < 1300
 
 
 def test_the_page_asks_for_nothing_outside_itself(browser, page):

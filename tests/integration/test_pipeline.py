@@ -197,7 +197,7 @@ def test_what_is_lost_is_said_at_once_and_once_of_each_kind(caplog):
     class Picky(Words):
         def translate(self, text):
             if "refuse" in text:
-                raise EngineError(f"It cannot read {text!r}.")
+                raise EngineError(f"It cannot read {text!r}. Does it know English?")
             return super().translate(text)
 
     pipe = pipeline()
@@ -208,7 +208,7 @@ def test_what_is_lost_is_said_at_once_and_once_of_each_kind(caplog):
     speak(pipe, "They refuse.")
     told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert told == [
-        "translator: It cannot read 'Please refuse.'. Speech of s1 is lost; the run goes on",
+        "translator: It cannot read 'Please refuse.'. Does it know English? Speech of s1 is lost; the run goes on",
         "the translator took longer than 0.5 s. Speech of s2 is lost; the run goes on",
         "the synthesizer took longer than 0.5 s. Speech of s3 is lost; the run goes on",
         f"{said[4].error}. Speech of s4 is lost; the run goes on",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,3 +114,11 @@ def test_the_engine_printed_in_the_readme_is_two_files_and_runs(project, stt_run
 
     listed = stt_run("--help", environment=environment, folder=project).stdout
     assert re.search(r"\bshout +Says it louder\.", listed)
+
+    contract = [str(ROOT / "tests" / "contract" / "test_yaml.py"), "-k", "shout"]
+    kept = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *contract],
+        env={**os.environ, **environment}, cwd=project, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert kept.returncode == 0, kept.stdout
+    assert " passed" in kept.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import runpy
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,7 @@ def test_a_failure_never_finishes_so_the_curve_ends_below_all(frame):
             times, shares = curve.get_xdata(), curve.get_ydata()
             assert list(times) == sorted(times)
             assert all(math.isfinite(time) for time in times)
+            assert shares[0] == 0, "one utterance would be a point, which is not drawn"
             ends[label] = shares[-1]
         assert ends == {"fast": 100, "slow": 100, "flawed": pytest.approx(100 * 60 / 64)}
         assert labelled(axes, "flawed (n=64)")
@@ -179,8 +181,15 @@ def test_runs_of_very_different_speed_are_both_readable(frame):
     times = {name: fast[name] * 20 for name in ("ttfa_audible_ms", "total_ms")}
     very_slow = fast.assign(run="synthetic-slow", **times)
     both = pd.concat([fast, very_slow])
-    [first, _], _ = draw(charts.distribution, both, "fast", "slow")
+    [first, _], figure = draw(charts.distribution, both, "fast", "slow")
     assert first.get_xscale() == "log"
+    figure.draw_without_rendering()
+    low, high = first.get_xlim()
+    ticks = first.xaxis.get_major_ticks() + first.xaxis.get_minor_ticks()
+    told = [t.label1.get_window_extent() for t in ticks if low <= t.get_loc() <= high and t.label1.get_text()]  # fmt: skip
+    told.sort(key=lambda box: box.x0)
+    assert len(told) >= 3
+    assert all(left.x1 < right.x0 for left, right in pairwise(told)), "labels over each other"
 
 
 def test_the_curves_of_sixteen_runs_are_told_apart(frame):

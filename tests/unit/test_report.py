@@ -418,6 +418,7 @@ def test_all_failed_is_reported_as_failed_not_as_a_crash(tmp_path):
     report.write(results.load([run]), tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "utterances: 64 failed" in text
+    assert "and 54 more: report.html has them all" in text  # ten are named
     assert cells(text, "total_ms")[1].startswith("never")
     assert "total_ms: FAIL" in text
 

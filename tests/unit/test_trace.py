@@ -44,6 +44,20 @@ def moved(by_ms):
     )
 
 
+def lasting(made, cat):
+    """What may overlap: pairs of events that begin and end, and lie in others of their track's name."""
+    found, events = [], [event for event in made["traceEvents"] if event.get("cat") == cat]
+    for key in dict.fromkeys((event["pid"], event["id"]) for event in events):
+        outer, inner, *ends = (
+            event for event in events if (event["pid"], event["id"]) == key and event["ph"] in "be"
+        )
+        assert [event["ph"] for event in (outer, inner, *ends)] == ["b", "b", "e", "e"]
+        assert [event["name"] for event in (outer, *ends)] == [cat, inner["name"], cat]
+        assert (outer["ts"], ends[0]["ts"]) == (inner["ts"], ends[1]["ts"])
+        found.append((inner["name"], inner["ts"] / 1e3, (ends[0]["ts"] - inner["ts"]) / 1e3))
+    return found
+
+
 def spans(made, track):
     tid = 1 + TRACKS.index(track)
     return [
@@ -57,13 +71,23 @@ def test_every_stage_has_its_track_and_times_are_those_of_the_record():
     made = trace([("run", stored())])
     assert spans(made, "translate") == [("s1", 2, 13)]
     assert spans(made, "synthesize") == [("s1", 11, 29)]
-    assert spans(made, "loudspeaker") == [("s1", 20, 200)]  # 4,800 samples
-    moments = {e["name"]: e["ts"] / 1e3 for e in made["traceEvents"] if e["ph"] == "i"}
+    assert lasting(made, "sentence") == [("s1", 0, 40)]
+    assert lasting(made, "loudspeaker") == [("s1", 20, 200)]  # 4,800 samples
+    moments = {e["name"]: e["ts"] / 1e3 for e in made["traceEvents"] if e["ph"] in "in"}
     assert moments == {"first clause": 10, "first chunk": 20, "first audible sample": 30}
-    begin, end = (e for e in made["traceEvents"] if e["ph"] in "be")
-    assert (begin["ts"], end["ts"] / 1e3) == (0, 40)
-    assert begin["args"]["translation"] == "こんにちは。"
-    assert begin["args"]["ttfa_ms"] == 20
+    [said] = (event["args"] for event in made["traceEvents"] if event.get("args", {}).get("source"))
+    assert said["translation"] == "こんにちは。"
+    assert said["ttfa_ms"] == 20
+
+
+def test_what_a_track_holds_never_overlaps():
+    """A closed loop speaks a sentence while a loudspeaker would still play the one before it."""
+    made = trace([("run", stored()), ("run", stored(moved(50), id="s2"))])
+    assert lasting(made, "loudspeaker") == [("s1", 20, 200), ("s2", 70, 200)]
+    slices = [event for event in made["traceEvents"] if event["ph"] == "X"]
+    for track in {event["tid"] for event in slices}:
+        first, second = (event for event in slices if event["tid"] == track)
+        assert first["ts"] + first["dur"] <= second["ts"]
 
 
 def test_sentences_stand_where_they_arrived():
@@ -98,8 +122,9 @@ def test_a_failure_is_there_with_its_reason():
                      translation="", status=Status.failed, error="It broke.")  # fmt: skip
     made = trace([("run", stored(failed))])
     assert not any(spans(made, track) for track in TRACKS)
-    [begin] = (e for e in made["traceEvents"] if e["ph"] == "b")
-    assert begin["args"]["error"] == "It broke."
+    assert not lasting(made, "loudspeaker")
+    [said] = (event["args"] for event in made["traceEvents"] if event.get("args", {}).get("source"))
+    assert said["error"] == "It broke."
 
 
 @pytest.mark.parametrize("run", ["synthetic-fast", "synthetic-flawed"])
@@ -107,5 +132,5 @@ def test_a_report_holds_the_trace_of_its_last_session(run, tmp_path):
     [read] = results.load([RUNS / run])
     report.write([read], tmp_path)
     made = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))
-    begun = [event["name"] for event in made["traceEvents"] if event["ph"] == "b"]
+    begun = [name for name, _, _ in lasting(made, "sentence")]
     assert begun == [stored["id"] for stored in results.last_session(read)]
