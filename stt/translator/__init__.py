@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from stt.errors import ConfigError, EngineError
+from stt.translator.figures import figures
 from stt.translator.numbers import Numbers, stand_ins
 from stt.translator.plain import plain
 
@@ -32,7 +33,7 @@ def tidy(text: str, max_length: int, known: frozenset[str] = frozenset()) -> tup
             f"The model cannot read {text[:30]!r}: it knows none of these letters. "
             f"Write English, or choose another translator."
         )
-    return stand_ins(said)
+    return stand_ins(figures(said))
 
 
 def too_long(text: str, max_length: int) -> EngineError:
