@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from stt import cells, charts, results, stored
 from stt.metrics import samples
@@ -64,7 +65,9 @@ def draw(found: dict[str, list[tuple[float, float, float | None]]], limit_ms: fl
         axes.plot(rates, p95, "o--", color=ink, mfc="white", label=f"{charts.SHORT[name]}, p95")
     axes.axhline(limit_ms, color=charts.LIMIT, ls="--", lw=1.2, label=f"limit {limit_ms:g} ms")
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("sentences per second, at random times")
     axes.set_ylabel("latency [ms]")
     axes.spines[["top", "right"]].set_visible(False)

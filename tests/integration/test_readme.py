@@ -122,3 +122,28 @@ def test_the_engine_printed_in_the_readme_is_two_files_and_runs(project, stt_run
     )  # fmt: skip
     assert kept.returncode == 0, kept.stdout
     assert " passed" in kept.stdout
+
+
+def test_the_study_of_load_is_computed_again_from_its_stored_runs(tmp_path):
+    folder = ROOT / "experiments" / "load"
+    script = [str(folder / "chart.py"), str(folder / "results"), "--out", str(tmp_path)]
+    subprocess.run([sys.executable, *script], check=True, capture_output=True, timeout=120)
+    table = (tmp_path / "load.md").read_text(encoding="utf-8")
+    assert table == (folder / "load.md").read_text(encoding="utf-8")
+    said = (folder / "README.md").read_text(encoding="utf-8").replace("*", "")
+    for line in table.splitlines()[2:]:
+        rate, _, *times, _ = [cell.strip() for cell in line.strip("| ").split("|")]
+        assert f"| {' | '.join([rate, *times])} |" in said
+
+
+def test_the_study_of_engines_is_computed_again_from_its_stored_runs():
+    folder = ROOT / "experiments" / "engines"
+    frame = results.read(folder / "results")
+    [onnx] = frame.loc[frame["translator"] == "embedded_onnx", "run"].unique()
+    said = (folder / "README.md").read_text(encoding="utf-8").replace("*", "")
+    for line in report.comparison(frame, onnx).splitlines()[2:4]:
+        cells = [cell.strip() for cell in line.strip("| ").split("|")]
+        assert " | ".join(cells[3:7]) in said
+        for ratio in cells[8:] if cells[0] == "embedded" else []:
+            times, _, interval = ratio.partition("x ")
+            assert f"{times} times" in said and interval in said
