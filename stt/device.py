@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from stt.errors import ConfigError, UnsupportedDevice
 
 if TYPE_CHECKING:
     from stt.engine import Engine
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,11 @@ class Device:
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise ConfigError(f"device.threads={self.threads}: choose 1 or more.")
+        if self.threads > (cpus := usable_cpus()):
+            log.warning(
+                "device.threads=%d: this process may use %d CPUs, so threads wait for each other",
+                *(self.threads, cpus),
+            )
 
 
 def require(engine: Engine, device: Device, choice: str) -> None:
@@ -72,6 +81,11 @@ def torch_device(device: Device) -> str:
             f"Choose device=cpu, or install a torch build and driver for {device.name}."
         )
     return device.name
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def native_threads() -> set[int]:

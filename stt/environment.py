@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from stt.device import usable_cpus
 from stt.process import SETTLED
 
 PACKAGES = (
@@ -51,10 +52,9 @@ def cpu() -> dict[str, Any]:
             break
     else:
         model = _output("sysctl", "-n", "machdep.cpu.brand_string") or model
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "model": model,
-        "cores": usable,
+        "cores": usable_cpus(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "cgroup_cpu_max": _read("/sys/fs/cgroup/cpu.max"),
     }

@@ -138,7 +138,7 @@ class OnnxRuntime(Translator):
                 f"translator.model={self.model}: {', '.join(missing)} not found there (graphs there: {there}). "
                 f"translator.precision={self.precision.value} needs the graphs named so. Export them with "
                 f"`optimum-cli export onnx --task text2text-generation-with-past --model NAME {folder}`, "
-                f"or choose translator=embedded_onnx, which needs no file."
+                f"or leave translator.model out for the packaged model (translator=embedded_onnx)."
             )
         return graphs
 

@@ -133,6 +133,13 @@ def test_a_link_leads_to_an_utterance(browser, page):
     assert top < browser.run("innerHeight") / 2, "the charts above hide it"
 
 
+def test_a_link_that_is_damaged_leaves_a_page_that_works(browser, page):
+    browser.open(f"{page.as_uri()}#100%")
+    assert browser.run(SHOWN.format(0))[0] == [], "nothing holds it"
+    browser.run("document.querySelectorAll('.utterances')[1].querySelectorAll('button')[6].click()")
+    assert browser.run("[...document.querySelectorAll('th')].filter(h => h.ariaSort).length") == 1
+
+
 def test_a_word_without_end_makes_no_table_without_end(browser, page):
     browser.open(page.as_uri())
     browser.run("document.querySelector('.texts p').textContent = 'x'.repeat(3000)")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stt import cells as cells_of
 from stt import charts, gate, jsonl, report, results, stored
 from stt.comparison import by_sentence, paired, sooner
 from stt.errors import ResultsError
@@ -593,3 +594,9 @@ def test_a_machine_that_was_busy_is_said(tmp_path, capsys):
     environment["load_average"] = [3.9, 3, 2]
     jsonl.replace(folder / "run.json", head)
     assert "CPUs" not in summary(folder)
+
+
+def test_a_name_cannot_break_a_table():
+    made = cells_of.table(("run", "n"), [["a|b", "1"]]).splitlines()
+    assert made[-1] == r"| a\|b | 1 |"
+    assert len({len(line) for line in made}) == 1
