@@ -56,6 +56,7 @@ class Judgement:
             that were spoken in turns, None where it is unknown.
         doubts: why nothing can be concluded; any one makes the exit status 2.
         slow: what is too slow, or more work than before.
+        unsure: what a clock says once only: exit status 2, unless something is slow for certain.
         notes: worth knowing, changes nothing.
     """
 
@@ -64,21 +65,23 @@ class Judgement:
     floors: dict[str, float | None] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)
+    unsure: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
         """0 pass, 1 too slow, 2 cannot judge."""
-        return CANNOT_JUDGE if self.doubts else TOO_SLOW if self.slow else PASS
+        if self.doubts or (self.unsure and not self.slow):
+            return CANNOT_JUDGE
+        return TOO_SLOW if self.slow else PASS
 
     @property
     def verdict(self) -> str:
         """The last line: the word, and why."""
-        if self.doubts:
-            return f"CANNOT JUDGE: {'; '.join(self.doubts)}"
-        if self.slow:
-            return f"TOO SLOW: {'; '.join(self.slow)}"
-        return "PASS"
+        word = {PASS: "PASS", TOO_SLOW: "TOO SLOW", CANNOT_JUDGE: "CANNOT JUDGE"}[self.exit_status]
+        return ": ".join(
+            [word, *filter(None, ["; ".join(self.doubts or self.slow or self.unsure)])]
+        )
 
 
 def judge(run: Run, base: Run | None = None, *, allow_other_machine: bool = False) -> Judgement:
@@ -193,11 +196,11 @@ def _conclude(found: Judgement, reason: str, unknown: bool, again: bool | None) 
         again: whether the session before says it; None: there is none.
     """
     if unknown:
-        found.doubts.append(f"{reason}; {UNKNOWN}")
+        found.unsure.append(f"{reason}; {UNKNOWN}")
     elif again is None:
-        found.doubts.append(f"{reason}; run it once more to confirm: sessions are compared")
+        found.unsure.append(f"{reason}; run it once more to confirm: sessions are compared")
     elif not again:
-        found.doubts.append(f"{reason}, but not in the session before: run it once more")
+        found.unsure.append(f"{reason}, but not in the session before: run it once more")
     else:
         found.slow.append(reason)
 

@@ -525,6 +525,17 @@ def test_more_work_for_the_same_text_fails_without_any_clock(
     assert "in 64 sentences with the same texts" in last
 
 
+def test_more_work_is_too_slow_even_where_the_clock_leaves_a_doubt(
+    several: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(tmp_path / "run", header("k2"), slowness=1.12, seed=2)
+    assert "run it once more to confirm" in gate(capsys, run, "--against", several)[1]
+    rewrite(run, lambda _, line: line.update(target_tokens=line["target_tokens"] + 1))
+    status, last, _ = gate(capsys, run, "--against", several)
+    assert status == 1
+    assert last.startswith("TOO SLOW: target_tokens ")
+
+
 def test_less_work_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = changed_work(tmp_path, target_tokens=-1, samples=-10)
     assert gate(capsys, run, "--against", RUNS / "synthetic-fast")[0] == 0
