@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from stt.config import Target
-    from stt.results import Run
 
 
 def labels(rows: pd.DataFrame) -> dict[str, str]:
@@ -70,14 +69,12 @@ def _named(rows: pd.DataFrame, wanted: str) -> str:
     )
 
 
-def write(runs: list[Run], out: Path, baseline: str | None = None) -> list[Path]:
+def write(frame: pd.DataFrame, out: Path, baseline: str | None = None) -> list[Path]:
     """Write tables (report.md, report.csv), charts, page (report.html) and trace.json into `out`; return the files."""
     from stt import charts
     from stt.page import page
-    from stt.table import table
     from stt.trace import trace
 
-    frame = table(runs)
     rows = measured(frame)
     asked = targets(rows)
     if baseline is not None:
@@ -101,10 +98,7 @@ def write(runs: list[Run], out: Path, baseline: str | None = None) -> list[Path]
     for name in ("stage_budget", "distribution", "length"):
         pictures[name] = out / f"{name}.png"
         getattr(charts, name)(rows, names, drawn, text).savefig(pictures[name])
-    records = [record for run in runs for record in run.records]
-    spoken = [
-        (names[str(run)], records[at]) for at, run in zip(rows.index, rows["run"], strict=True)
-    ]
+    spoken = zip(rows["run"].map(names), rows["record"], strict=True)
     texts = {
         out / "report.md": document + "\n",
         out / "report.csv": _csv(rows),
@@ -154,9 +148,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from stt import results
 
-        runs = results.load(asked.runs)
-        out = asked.out or (runs[0].path if len(runs) == 1 else Path("results/tables"))
-        written = write(runs, out, asked.baseline)
+        frame = results.read(asked.runs)
+        found = frame["path"].unique()
+        out = asked.out or Path(found[0] if len(found) == 1 else "results/tables")
+        written = write(frame, out, asked.baseline)
         with reader_may_go():
             print(*written, (out / "report.md").read_text(encoding="utf-8"), sep="\n")
     except SttError as error:

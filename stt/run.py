@@ -257,7 +257,7 @@ def _print(paths: list[Path], target: Any) -> bool:
         )
     frame, files = table(runs), []
     try:
-        files = report.write(runs, paths[0])
+        files = report.write(frame, paths[0])
     except OSError as error:
         print(
             f"stt: the report could not be written ({error.strerror}). All records are safe: make "

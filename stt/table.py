@@ -31,12 +31,13 @@ COLUMNS = (
         "faults",
         "translates",
         "turns",
+        "record",
     ),
     *METRICS,
 )
 """`source` is the text, `source_name` the choice in the configuration, `sessions` the number of the run's last
 session, measured or not; `faults` why the session cannot be trusted, or ""; `translates` is False for output
-that is not judged; `busy` says that the machine was, or ""; `load` is what loading and warming up took; `turns` is the same in runs that took turns; a metric may be NaN."""
+that is not judged; `busy` says that the machine was, or ""; `load` is what loading and warming up took; `turns` is the same in runs that took turns; a metric may be NaN; `record` is what all of it was made of."""
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -87,6 +88,7 @@ def _rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
         yield {
             **stored,
             **shared,
+            "record": stored,
             "machine": machine(environment),
             "busy": busy(environment),
             "load": session.get("load") or {},

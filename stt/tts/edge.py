@@ -21,6 +21,7 @@ from stt.device import Device
 from stt.engine import Synthesizer, Unit
 from stt.errors import ConfigError, EngineError
 from stt.messages import AudioChunk
+from stt.tts import sayable
 
 _NO_MP3 = "the answer is not an MP3."
 
@@ -100,7 +101,7 @@ class Edge(Synthesizer):
 
     def synthesize(self, text: str) -> Iterator[AudioChunk]:
         """Yield a chunk for each piece of the answer as it arrives."""
-        if not any(character.isalnum() for character in text):
+        if not sayable(text):
             return
         pieces = self._receive(text)
         try:

@@ -17,6 +17,7 @@ from stt.device import Device
 from stt.engine import Synthesizer, Unit
 from stt.errors import EngineError, EngineUnavailable, install
 from stt.messages import AudioChunk
+from stt.tts import sayable
 
 _ITSELF = "pip install --no-deps gTTS==2.5.4"
 
@@ -69,7 +70,7 @@ class GTTS(Synthesizer):
 
     def synthesize(self, text: str) -> Iterator[AudioChunk]:
         """Yield a chunk for each part of the text as its answer arrives."""
-        if not any(character.isalnum() for character in text):
+        if not sayable(text):
             return
         try:
             request = self._gtts.gTTS(

@@ -24,6 +24,7 @@ from stt.device import Device
 from stt.engine import Synthesizer, Unit
 from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.messages import AudioChunk
+from stt.tts import sayable
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ class OpenAI(Synthesizer):
         Raises:
             EngineError: no server, no audio, or an answer that broke off.
         """
-        if not any(character.isalnum() for character in text):
+        if not sayable(text):
             return
         spoken = False
         try:
