@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from stt.translator import clock
+from stt.translator.amounts import AMOUNT, GROUPED, POWER, POWERS, in_japanese, said, value
 from stt.translator.dates import MARKS, Dates
 
 _PLACES = {"37": "374", "58": "582", "26": "269", "41": "416", "90": "905"}
@@ -20,45 +22,28 @@ of a damaged one still tells it."""
 _TENS = "thirty fifty twenty forty ninety".split()  # thirty-seven is 37, too
 _DAY_AND_TIME = re.compile(rf"(?:\b([Oo])n |(?<![-/:]))([{MARKS}])(?:,|,? at)? (\d\d o'clock)")
 _DIGITS = "zero one two three four five six seven eight nine".split()
-_POWERS = ("thousand", "million", "billion", "trillion")
 _PART = r"(?<![\d.,/])\d{1,3}(?:\.\d{1,3})?"
-_LARGE = re.compile(rf"(?:({_PART})(\s?(?:to|or|and|[-–])\s?))?({_PART})\s({'|'.join(_POWERS)})\b")
-_GROUPED = r"\d{1,3}(?:,\d{3})+"
-_NUMBER = rf"(?:{_GROUPED}|(?!0\d)\d+)(?:\.\d+)?"
-_POWER = rf"(?:\s(?:{'|'.join(_POWERS)})\b)?+"  # without it 5 to 10 million-dollar were 5 to 10
-_AMOUNT = rf"-?{_NUMBER}{_POWER}"
+_LARGE = re.compile(rf"(?:({_PART})(\s?(?:to|or|and|[-–])\s?))?({_PART})\s({'|'.join(POWERS)})\b")
 _BEFORE = r"(?<![\w.,:/-])"
 _AFTER = r"(?![\w:/-]|[.,]\d|\s[ap]\.m\.)"
 _UNIT = r"((?:\s?(?:[A-Za-z]+|%))?)"
 _RANGE = re.compile(
-    rf"{_BEFORE}(?<!(?:F|f)rom )(?<![Bb]etween )(?<![-+*/] )({_AMOUNT}){_UNIT}(\s?-\s?|\s(?:to|or)\s)({_AMOUNT})"
+    rf"{_BEFORE}(?<!(?:F|f)rom )(?<![Bb]etween )(?<![-+*/] )({AMOUNT}){_UNIT}(\s?-\s?|\s(?:to|or)\s)({AMOUNT})"
     rf"(?=\2(?!\w)){_AFTER}(?! in \d| equals| [-+*/] )"
 )
 """The model loses one of two amounts in one of three sentences, but not where "from" or "between" is before them."""
 _LIST = re.compile(
-    rf"{_BEFORE}({_AMOUNT}){_UNIT}(?:, {_AMOUNT}\2){{2,}},? (and|or) {_AMOUNT}(?=\2(?!\w)){_AFTER}"
+    rf"{_BEFORE}({AMOUNT}){_UNIT}(?:, {AMOUNT}\2){{2,}},? (and|or) {AMOUNT}(?=\2(?!\w)){_AFTER}"
 )
 """Of four and more the model repeats one."""
-_MIXED = re.compile(rf"{_BEFORE}(\d\d?) ([1-9])/([2-9]|1\d)({_POWER})(?![\w:/]|-\d)")
-_TO_HALF = re.compile(
-    rf"{_BEFORE}(\d\d?)((?::[0-5]\d)?)(\s?-\s?|\s(?:to|and)\s)(?=(\d\d?)(?::[0-5]\d)? ([ap])\.m\.)"
-)
-_BETWEEN_TIMES = re.compile(r"(?<=\d:[0-5]\d)\s?-\s?(?=\d\d?:[0-5]\d)")
-_TIME = (
-    rf"{_BEFORE}(?<!\w\()([01]?\d|2[0-4])(?=:\d|\s[ap]\.m\.)(?::([0-5]\d)(?::([0-5]\d))?)?"
-    r"(?![\w/-]|[.,:]\d)(\s?[ap]\.m\.)?"
-)
-_CLOCK = re.compile(_TIME)
-_AT = re.compile(rf"(?:\b[Aa]t|[{MARKS}],?)\s\Z")
-"""Before a time of the day: without it, 2:01:09 and 00:03:20 are how long something took."""
-_CLOCKS = re.compile(rf"(?<![Bb]etween ){_TIME}(?:, {_TIME})*,? (?:and|or) {_TIME}")
+_MIXED = re.compile(rf"{_BEFORE}(\d\d?) ([1-9])/([2-9]|1\d)({POWER})(?![\w:/]|-\d)")
 _VERSE = re.compile(
     r"\b(Genesis|Exodus|Leviticus|Numbers|Deuteronomy|Joshua|Judges|Samuel|Kings|Job|Psalms?|Proverbs|Ecclesiastes|Isaiah"
     r"|Jeremiah|Ezekiel|Daniel|Micah|Matthew|Mark|Luke|John|Acts|Romans|Corinthians|Galatians|Ephesians|Philippians"
     r"|Colossians|Thessalonians|Timothy|Hebrews|James|Peter|Revelation) (\d+):(\d+)(?:-(\d+))?(?![\w:])"
 )
 _RATIO = re.compile(
-    rf"(?<![\w.,:/-])(?<!\w\()(\d{{1,4}}):({_GROUPED}|\d+)(?![\w/-]|[.,:]\d|\s?[ap]\.m\.)"
+    rf"(?<![\w.,:/-])(?<!\w\()(\d{{1,4}}):({GROUPED}|\d+)(?![\w/-]|[.,:]\d|\s?[ap]\.m\.)"
 )
 _OF_RATIO = re.compile(
     r"\b(?:ratios?|scaled?|odds|proportions?|dilut\w+|mix\w*)\b[^.;:]{0,40}\Z", re.I
@@ -77,8 +62,8 @@ _TOKEN = re.compile(
     r"|(?<![\w:.])(?:(?=[A-Fa-f:]*\d)(?:[\dA-Fa-f]{0,4}:){3,7}[\dA-Fa-f]{1,4}|::1)(?![\w:])"
     r"|(?<![\w.,:/-])(-?)(\d++(?:[.,:/-]\d++)*+)((?:st|nd|rd|th)\b)?(?!\w)"
 )
-_ONE_AMOUNT = re.compile(_AMOUNT)
-_VALUE = re.compile(rf"(?:{_GROUPED}|\d+)(?:\.\d+)?")
+_ONE_AMOUNT = re.compile(AMOUNT)
+_VALUE = re.compile(rf"(?:{GROUPED}|\d+)(?:\.\d+)?")
 _NAME = re.compile(r"\d+(?:\.\d+){3}(?::\d+)?(?:/\d+)?|\d+(?:-\d+){2,}|\d{3}-\d{4}")
 """An address or a telephone number."""
 _KNOWN = re.compile(r"11|\d,000|1[1-9]\d\d|20\d\d")  # eleven, thousands, years: it knows them
@@ -102,8 +87,7 @@ class Numbers:
         # All counts as one alternative: there are 28 for each, and a pattern seen before is not compiled again.
         known = "|".join([*sorted(others, key=len, reverse=True), r"\d{3}"])
         pattern = rf"(?<!\d)({known})(?:(?<=\d)(?!\d)(?:\s?(?:QM+|Q(?![A-Za-z])))?|(?<!\d)(?!間))(に|から|まで|年)?"
-        said = re.sub(pattern, self._in_place, translation)
-        return _DAMAGED.sub(self._guess, said)
+        return _DAMAGED.sub(self._guess, re.sub(pattern, self._in_place, translation))
 
     def _in_place(self, found: re.Match[str]) -> str:
         """5月4日から6日まで takes no particle of time more, 2014年 no other 年."""
@@ -142,64 +126,61 @@ class _Hidden:
         text = _RANGE.sub(self._range, _LIST.sub(self._list, _MIXED.sub(self._mixed, dates.text)))
         text = _LARGE.sub(self._large, text)
         text = _RATIO.sub(self._ratio, _VERSE.sub(self._verse, text))
-        text = _TO_HALF.sub(_with_half, _BETWEEN_TIMES.sub(" to ", text))
-        text = _CLOCK.sub(self._clock, _CLOCKS.sub(self._clocks, text))
+        text = clock.TIMES.sub(self._times, clock.each_whole(text))
+        text = clock.TIME.sub(self._time, text)
         text = _TOKEN.sub(self._token, _DAY_AND_TIME.sub(_time_first, text))
         self.text = dates.shown(text.translate(self._shown))
 
     def _mixed(self, found: re.Match[str]) -> str:
         whole, above, below, power = found.groups()
         if power:
-            value = (int(whole) + Decimal(above) / int(below)) * _value(f"1{power}")
-            return self._code(found[0], _amount(value))
+            many = (int(whole) + Decimal(above) / int(below)) * value(f"1{power}")
+            return self._code(found[0], in_japanese(many))
         return self._count(found[0], f"{whole}と{below}分の{above}")
 
     def _list(self, found: re.Match[str]) -> str:
         amounts = _ONE_AMOUNT.findall(found[0])
         years = "年" if all(map(_YEAR.fullmatch, amounts)) else ""
-        *first, last = (_said(amount) + years for amount in amounts)
-        said = "、".join(first) + ("、または" if found[3] == "or" else "、") + last
-        return self._code(found[0], said)
+        *first, last = (said(amount) + years for amount in amounts)
+        between = "、または" if found[3] == "or" else "、"
+        return self._code(found[0], "、".join(first) + between + last)
 
     def _range(self, found: re.Match[str]) -> str:
         low, sep, high = found[1], found[3].strip(), found[4]
         power = high.partition(" ")[2]
         if power and " " not in low:
             low = f"{low} {power}"
-        least, most = _value(low), _value(high)
+        least, most = value(low), value(high)
         if (sep != "or" and least >= most) or (_YEAR.fullmatch(low) and _YEAR.fullmatch(high)):
             return found[0]
         as_it_is = sep == "-" and not power and "," not in low + high
         between = "-" if as_it_is else "か" if sep == "or" else "から"
-        said = between.join((low, high) if as_it_is else map(_said, (low, high)))
-        return (self._count if most < 10000 else self._code)(found[0], said)
+        both = between.join((low, high) if as_it_is else map(said, (low, high)))
+        return (self._count if most < 10000 else self._code)(found[0], both)
 
     def _large(self, found: re.Match[str]) -> str:
         parts = [f"{part} {found[4]}" for part in (found[1], found[3]) if part]
-        return (found[2] or "").join(map(self._code, parts, map(_said, parts)))
+        return (found[2] or "").join(map(self._code, parts, map(said, parts)))
 
     def _verse(self, found: re.Match[str]) -> str:
-        said = f"{found[2]}章{found[3]}節" + (f"から{found[4]}節" if found[4] else "")
-        return f"{found[1]} {self._code(found[0].partition(' ')[2], said)}"
+        verse = f"{found[2]}章{found[3]}節" + (f"から{found[4]}節" if found[4] else "")
+        return f"{found[1]} {self._code(found[0].partition(' ')[2], verse)}"
 
     def _ratio(self, found: re.Match[str]) -> str:
         before, after = found.string[: found.start()][-60:], found.string[found.end() :][:40]
-        time = _CLOCK.match(found.string, found.start())
+        time = clock.TIME.match(found.string, found.start())
         named = _OF_RATIO.search(before) or _SCORE.search(before) or _RATIO_OF.match(after)
         if time and not named:
             return found[0]
-        return self._code(found[0], f"{_said(found[1])}対{_said(found[2])}")
+        return self._code(found[0], f"{said(found[1])}対{said(found[2])}")
 
-    def _clock(self, found: re.Match[str]) -> str:
-        hour, minutes, seconds, half = found.groups()
-        lasted = seconds and (hour == "00" or len(hour) == 1)
-        if lasted and not (half or _AT.search(found.string[: found.start()])):
-            hours = f"{hour}時間" if int(hour) else ""
-            return self._code(found[0], f"{hours}{int(minutes)}分{int(seconds)}秒")
-        return self._at(found, _clock(found))
+    def _time(self, found: re.Match[str]) -> str:
+        if lasted := clock.lasted(found):
+            return self._code(found[0], lasted)
+        return self._at(found, clock.said(found))
 
-    def _clocks(self, found: re.Match[str]) -> str:
-        return self._at(found, "、".join(map(_clock, _CLOCK.finditer(found[0]))))
+    def _times(self, found: re.Match[str]) -> str:
+        return self._at(found, "、".join(map(clock.said, clock.TIME.finditer(found[0]))))
 
     def _at(self, found: re.Match[str], said: str) -> str:
         if (place := next(self._places, None)) is None:
@@ -223,8 +204,8 @@ class _Hidden:
         values = [Decimal(part.replace(",", "")) for part in parts]
         if values[0] < 10000 and len(values) == 1:
             return self._count(found[0], number, sign, ordinal and "th")
-        said = ("から" if values[0] < values[-1] else "-").join(map(_said, parts))
-        return self._code(found[0], f"{sign}{said}{ordinal and '番目'}")
+        between = "から" if values[0] < values[-1] else "-"
+        return self._code(found[0], sign + between.join(map(said, parts)) + (ordinal and "番目"))
 
     def _code(self, text: str, said: str) -> str:
         if (place := next(self._places, None)) is None:
@@ -256,45 +237,7 @@ def _difficult(number: str) -> bool:
     """Whether the model would get it wrong more often than a stand-in."""
     if _KNOWN.fullmatch(number):
         return False
-    if _HUNDREDS.fullmatch(number) or re.match(_GROUPED, number) or len(number.split(".")[0]) > 5:
+    if _HUNDREDS.fullmatch(number) or re.match(GROUPED, number) or len(number.split(".")[0]) > 5:
         return True
     whole, _, rest = number.partition(".")
     return bool(_TWICE.search(f"{whole.rstrip('0')}.{rest}"))
-
-
-def _clock(found: re.Match[str]) -> str:
-    hour, minutes, seconds, half = found.groups()
-    said = f"{'午前' if 'a' in half else '午後'}{int(hour) % 12}時" if half else f"{int(hour)}時"
-    said += f"{int(minutes)}分" if int(minutes or 0) or seconds else ""
-    return said + (f"{int(seconds)}秒" if seconds else "")
-
-
-def _with_half(found: re.Match[str]) -> str:
-    """2 p.m. to 4 p.m. for 2-4 p.m.; of 9-5 p.m. the first is in the morning."""
-    same = int(found[1]) % 12 < int(found[4]) % 12
-    half = found[5] if same else "pa"[found[5] == "p"]
-    return f"{found[1]}{found[2]} {half}.m.{' to ' if '-' in found[3] else found[3]}"
-
-
-def _value(amount: str) -> Decimal:
-    number, _, power = amount.replace(",", "").partition(" ")
-    return Decimal(number) * (1000 ** (_POWERS.index(power) + 1) if power else 1)
-
-
-def _said(amount: str) -> str:
-    """1,250,000 as 125万; as it is where it is small or huge, has a fraction or may be a name."""
-    if " " in amount:
-        return _amount(_value(amount))
-    whole = amount.replace(",", "")
-    name = whole == amount and not amount.endswith("0000")
-    if name or "." in amount or not 10**4 <= int(whole) < 10**16:
-        return amount
-    return _amount(Decimal(whole))
-
-
-def _amount(value: Decimal) -> str:
-    left, said = int(abs(value)), "-" if value < 0 else ""
-    for unit, size in (("兆", 10**12), ("億", 10**8), ("万", 10**4), ("", 1)):
-        many, left = divmod(left, size)
-        said += f"{many}{unit}" if many else ""
-    return said or "0"
