@@ -6,18 +6,14 @@ Audio is handed on as it arrives, and the connection is kept: the next text need
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
 import re
-import sys
-import wave
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import ip_address
-from itertools import chain
 from typing import Any
 
 from stt.device import Device
@@ -25,6 +21,7 @@ from stt.engine import Synthesizer, Unit
 from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.messages import AudioChunk
 from stt.tts import sayable
+from stt.tts.pcm import chunks
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +31,10 @@ _TOKEN = re.compile(r"[\w.~+/-]+=*", re.ASCII)
 """What a key may be (RFC 6750): it needs no escapes, so that it is found wherever a server repeats it."""
 _KEPT_S = 60.0
 """How long an unused connection is kept; longer, and some routers on the way forget it without a word."""
-_LEAST_S = 0.01
-"""What is shorter waits for what follows: a server may send sample by sample."""
 _LONGEST_BYTES = 1 << 16
-"""Of a WAV header or an error that is read."""
+"""Of an error that is read."""
 _AUDIO = re.compile(r"|audio/(l16|.*(pcm|raw|wave?))|(application|binary)/octet-stream", re.I)
 """Content types that may be samples or WAV; some servers name none."""
-_OTHERS = (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xf1", b"OggS", b"fLaC", b'{"')
-"""How MP3, AAC, Ogg, FLAC and JSON begin, and speech hardly ever."""
 
 
 @dataclass
@@ -136,14 +129,14 @@ class OpenAI(Synthesizer):
         spoken = False
         try:
             with closing(self._ask(text)) as response:
-                for chunk in _chunks(response.iter_bytes(), self._rate(response)):
+                for chunk in chunks(response.iter_bytes(), self._rate(response)):
                     spoken = True
                     yield chunk
-        except self._http.RequestError as error:
+            if not spoken:
+                raise EngineError(f"the answer is empty ({self.base_url}).")
+        except (self._http.RequestError, EngineError) as error:
             # Not chained: its words may quote the server's, and those the key.
             raise EngineError(f"tts=openai: {self._why(error, spoken)}") from None
-        if not spoken:
-            raise EngineError(f"tts=openai: the answer is empty ({self.base_url}).")
 
     def _ask(self, text: str) -> Any:
         """The answer, of which only the head has arrived."""
@@ -173,10 +166,10 @@ class OpenAI(Synthesizer):
         """
         kind, _, details = response.headers.get("Content-Type", "").partition(";")
         if response.status_code != 200:
-            raise EngineError(f"tts=openai: {self._refusal(response)}")
+            raise EngineError(self._refusal(response))
         if not _AUDIO.fullmatch(kind.strip()):
             raise EngineError(
-                f"tts=openai: the answer is {self._quoted(kind)} instead of samples or WAV"
+                f"the answer is {self._quoted(kind)} instead of samples or WAV"
                 f"{self._said(response)} ({self.base_url})."
             )
         named = re.search(r"\brate=(\d+)", details)
@@ -226,6 +219,8 @@ class OpenAI(Synthesizer):
 
     def _why(self, error: Exception, spoken: bool) -> str:
         http, said = self._http, self._quoted(error)
+        if isinstance(error, EngineError):
+            return str(error)
         if isinstance(error, http.TimeoutException):
             return f"nothing came for tts.timeout_s={self.timeout_s:g} s from {self.base_url}."
         if isinstance(error, http.ConnectError | http.ProxyError):
@@ -248,53 +243,3 @@ def _here(host: str) -> bool:
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
     return address.is_loopback or address.is_unspecified
-
-
-def _chunks(pieces: Iterator[bytes], rate: int) -> Iterator[AudioChunk]:
-    """The sound of an answer, the same wherever it was cut: 16 bits, mono, with a WAV header or without.
-
-    Args:
-        pieces: as they arrive; none is empty.
-
-    Raises:
-        EngineError: it is something else, or ends within a sample.
-    """
-    import numpy as np
-
-    head, left = b"", sys.maxsize
-    while len(head) < 4 and (piece := next(pieces, b"")):
-        head += piece
-    if head.startswith(_OTHERS):
-        raise EngineError(f"tts=openai: the answer begins as MP3, Ogg or JSON do ({head[:4]!r}).")
-    if head.startswith(b"RIFF"):
-        head, rate, left = _unwrapped(head, pieces)
-    held, least = b"", 2 * round(rate * _LEAST_S)
-    for piece in chain([head], pieces, [b""]):
-        held += piece[:left]
-        left -= min(left, len(piece))
-        whole = len(held) // 2 * 2
-        if whole >= least or (whole and not piece):
-            samples = np.frombuffer(held[:whole], "<i2").astype(np.float32) / np.float32(32768)
-            yield AudioChunk(samples, rate)
-            held = held[whole:]
-    if held:
-        raise EngineError("tts=openai: the answer broke off within a sample.")
-
-
-def _unwrapped(head: bytes, pieces: Iterator[bytes]) -> tuple[bytes, int, int]:
-    """Read on until the header of a WAV file is complete: what follows it, its sample rate, bytes of sound."""
-    while True:
-        file = io.BytesIO(head)
-        try:
-            with wave.open(file) as wav:
-                if (wav.getnchannels(), wav.getsampwidth()) != (1, 2):
-                    raise wave.Error(f"{wav.getnchannels()} of {8 * wav.getsampwidth()} bits")
-                sound = 2 * wav.getnframes()  # 0 or far too many where the server did not know
-                return head[file.tell() :], wav.getframerate(), sound or sys.maxsize
-        except (wave.Error, EOFError) as error:
-            more = next(pieces, b"")
-            if not more or len(head) > _LONGEST_BYTES:
-                raise EngineError(
-                    f"tts=openai: the answer is a WAV, but not one channel of 16 bits ({error})."
-                ) from error
-            head += more

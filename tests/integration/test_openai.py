@@ -21,7 +21,8 @@ from stt import results
 from stt.device import Device
 from stt.engine import Unit
 from stt.errors import ConfigError, EngineError, EngineUnavailable
-from stt.tts.openai import OpenAI, _chunks
+from stt.tts.openai import OpenAI
+from stt.tts.pcm import chunks as chunks_of
 
 TONE = (12000 * np.sin(np.arange(2400) / 9)).astype("<i2")
 PCM = TONE.tobytes()
@@ -163,7 +164,7 @@ def test_samples_are_the_same_wherever_the_bytes_are_cut(cuts, wav):
     answer = riff(samples) if wav else samples
     edges = [0, *sorted(cuts), len(answer)]
     pieces = [answer[a:b] for a, b in pairwise(edges)]
-    chunks = list(_chunks(iter([piece for piece in pieces if piece]), 24000))
+    chunks = list(chunks_of(iter([piece for piece in pieces if piece]), 24000))
     assert np.array_equal(joined(chunks), TONE[:600] / np.float32(32768))
     assert all(chunk.samples.size >= 240 for chunk in chunks[:-1])  # no crumbs
 
@@ -487,7 +488,7 @@ def test_what_python_writes_as_wav_is_read():
     with wave.open(file, "wb") as wav:
         wav.setparams((1, 2, 24000, 0, "NONE", ""))
         wav.writeframes(PCM)
-    assert np.array_equal(joined(_chunks(iter([file.getvalue()]), 1)), TONE / np.float32(32768))
+    assert np.array_equal(joined(chunks_of(iter([file.getvalue()]), 1)), TONE / np.float32(32768))
 
 
 def speak(stt_run, server, folder, *arguments, **environment):
