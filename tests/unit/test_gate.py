@@ -17,7 +17,8 @@ import pytest
 
 from stt import jsonl, report
 from stt.comparison import more_breaks, more_work, worse_said
-from stt.gate import judge, main
+from stt.gate import main
+from stt.judgement import judge
 from stt.messages import Status
 from stt.results import load
 
