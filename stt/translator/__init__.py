@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from stt.errors import ConfigError, EngineError
+from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.translator.figures import figures
 from stt.translator.numbers import Numbers, stand_ins
 from stt.translator.plain import plain
@@ -42,6 +42,16 @@ def too_long(text: str, max_length: int) -> EngineError:
         f"A sentence of {len(text)} characters ({text[:30]!r}...) has more than "
         f"translator.max_length={max_length} tokens. "
         f"Write shorter sentences, or choose segment=clause."
+    )
+
+
+def not_here(model: str, revision: str | None, instead: str) -> EngineUnavailable:
+    """What to say about a model that was never downloaded. `instead`: a translator that needs no download."""
+    at = f" --revision {revision}" if revision else ""
+    return EngineUnavailable(
+        f"The model {model} is not on this machine. Where there is a network, run: "
+        f"hf download {model}{at} --include '*.json' '*.model' '*.safetensors' - "
+        f"or choose translator={instead}, which needs no download."
     )
 
 

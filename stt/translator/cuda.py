@@ -13,7 +13,7 @@ from stt.device import Device, torch_device
 from stt.engine import Translator
 from stt.errors import ConfigError, EngineError, EngineUnavailable, UnsupportedDevice
 from stt.messages import Clause
-from stt.translator import tidy, too_long
+from stt.translator import not_here, tidy, too_long
 from stt.translator.clauses import Clauses
 from stt.translator.numbers import Numbers
 from stt.translator.plain import characters
@@ -178,12 +178,7 @@ class NllbCuda(Translator):
                 snapshot_download(self.model, revision=self.revision, local_files_only=True)
             )
         except (OSError, ValueError) as error:
-            at = f" --revision {self.revision}" if self.revision else ""
-            raise EngineUnavailable(
-                f"The model {self.model} is not on this machine. Where there is a network, run: "
-                f"hf download {self.model}{at} --include '*.json' '*.model' '*.safetensors' - "
-                f"or choose translator=embedded_cuda, which needs no download."
-            ) from error
+            raise not_here(self.model, self.revision, "embedded_cuda") from error
 
     def _shape(self, folder: Path) -> Any:
         from stt.nllb import weights

@@ -12,7 +12,7 @@ from stt.device import Device, torch_device
 from stt.engine import Translator
 from stt.errors import EngineError, EngineUnavailable
 from stt.messages import Clause
-from stt.translator import tidy, too_long
+from stt.translator import not_here, tidy, too_long
 from stt.translator.loops import without_loops
 from stt.translator.plain import characters
 
@@ -132,12 +132,7 @@ class Transformers(Translator):
                 self.model, dtype=dtype, use_safetensors=True, **options
             )
         except (OSError, ValueError) as error:
-            at = f" --revision {self.revision}" if self.revision else ""
-            raise EngineUnavailable(
-                f"The model {self.model} is not on this machine. Where there is a network, run: "
-                f"hf download {self.model}{at} --include '*.json' '*.model' '*.safetensors' - "
-                f"or choose translator=embedded, which needs no download."
-            ) from error
+            raise not_here(self.model, self.revision, "embedded") from error
         self._revision = getattr(self._model.config, "_commit_hash", None) or self.revision
 
     def effective(self) -> dict[str, Any]:
