@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -97,10 +96,9 @@ def loading(row: pd.Series[Any]) -> str | None:
 
     Every session is a fresh process; fewer than five say nothing of how long a fresh process takes.
     """
-    from stt import stored
     from stt.statistics import percentile
 
-    sessions = {s["session"]: s for s in stored.header(Path(row["path"])).get("sessions", [])}
+    sessions = {session["session"]: session for session in row["header"].get("sessions", [])}
     loads = [session.get("load") or {} for session in sessions.values()]
     load_s, first_ms = (
         [load[name] for load in loads if name in load] for name in ("load_s", "first_call_ms")
@@ -131,9 +129,7 @@ def engines(rows: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
 def own(rows: pd.DataFrame) -> dict[str, str]:
     """What tells each run from others of the same engines, in brackets: the settings in which they differ,
     or the run's name where there are none; empty for a run whose engines no other has."""
-    from stt import stored
-
-    paths = rows.groupby("run", sort=False)["path"].first()
+    headers = rows.groupby("run", sort=False)["header"].first()
     alike: dict[tuple[str, str, str], list[str]] = {}
     for run, names in engines(rows).items():
         alike.setdefault(names, []).append(run)
@@ -142,7 +138,7 @@ def own(rows: pd.DataFrame) -> dict[str, str]:
         if len(runs) == 1:
             found[runs[0]] = ""
             continue
-        asked = {run: _settings(stored.header(Path(paths[run]))["config"]) for run in runs}
+        asked = {run: _settings(headers[run]["config"]) for run in runs}
         shared = set.intersection(*map(set, asked.values()))
         said = {run: ", ".join(s for s in all_ if s not in shared) for run, all_ in asked.items()}
         many = Counter(said.values())

@@ -88,7 +88,7 @@ def _utterances(rows: pd.DataFrame, limit_ms: float, folder: Path) -> Iterator[s
         for name in COLUMNS
     )
     path = Path(rows["path"].iloc[0])
-    held = stored.header(path)
+    held = rows["header"].iloc[0]
     audio = Path((held["config"].get("sink") or {}).get("path") or path / "audio")
     yield _key(limit_ms)
     yield '<input type="search" placeholder="id, status or words" aria-label="Show utterances with"><output></output>'

@@ -33,8 +33,8 @@ def targets(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """The target each run was asked to reach; raises as `stt.stored.target` does."""
     from stt import stored
 
-    paths = rows.groupby("run", sort=False)["path"].first()
-    return {str(run): stored.target(stored.header(Path(at)), at) for run, at in paths.items()}
+    firsts = rows.groupby("run", sort=False)[["header", "path"]].first()
+    return {str(run): stored.target(held, at) for run, held, at in firsts.itertuples(name=None)}
 
 
 def limit(targets: dict[str, dict[str, Any]]) -> Target:
@@ -69,53 +69,71 @@ def _named(rows: pd.DataFrame, wanted: str) -> str:
     )
 
 
-def write(frame: pd.DataFrame, out: Path, baseline: str | None = None) -> list[Path]:
-    """Write tables (report.md, report.csv), charts, page (report.html) and trace.json into `out`; return the files."""
-    from stt import charts
-    from stt.page import page
-    from stt.trace import trace
+class Report:
+    """What is said of runs: tables and verdicts, made once for the files and for the terminal.
 
-    rows = measured(frame)
-    asked = targets(rows)
-    if baseline is not None:
-        baseline = _named(rows, baseline)
-    elif rows["run"].nunique() > 1:
-        baseline = str(rows["run"].iloc[-1])
-    out.mkdir(parents=True, exist_ok=True)
-    names = labels(rows)
-    said = {
-        str(run): summary(part, asked[str(run)]) for run, part in rows.groupby("run", sort=False)
-    }
-    if len(names) > 1:
-        overview = comparison(frame, baseline)
-        document = "\n\n".join(
-            [overview, *(f"## {names[run]}\n\n{part}" for run, part in said.items())]
-        )
-    else:
-        [overview] = said.values()
-        document, said = overview, {}
-    drawn, text, pictures = limit(asked), caption(rows), {}
-    for name in ("stage_budget", "distribution", "length"):
-        pictures[name] = out / f"{name}.png"
-        getattr(charts, name)(rows, names, drawn, text).savefig(pictures[name])
-    spoken = zip(rows["run"].map(names), rows["record"], strict=True)
-    texts = {
-        out / "report.md": document + "\n",
-        out / "report.csv": _csv(rows),
-        out / "report.html": page(
-            rows,
-            names,
-            said,
-            pictures,
-            overview=f"{text}\n\n{overview}",
-            limit_ms=drawn.limit_ms,
-            folder=out,
-        ),
-        out / "trace.json": json.dumps(trace(spoken), ensure_ascii=False),
-    }
-    for path, content in texts.items():
-        path.write_text(content, encoding="utf-8", newline="")
-    return [*texts, *pictures.values()]
+    Attributes:
+        summaries: what is said of each run, by its name.
+        overview: how they compare; of one run, its summary.
+    """
+
+    def __init__(self, frame: pd.DataFrame, baseline: str | None = None) -> None:
+        """Compute all that is said.
+
+        Args:
+            baseline: name or folder of the run that the others are compared with; None: the last one.
+
+        Raises:
+            ResultsError, ConfigError: nothing was measured, it cannot be compared, or not with that.
+        """
+        rows = self._rows = measured(frame)
+        self._targets, self._labels = targets(rows), labels(rows)
+        last = str(rows["run"].iloc[-1])
+        baseline = last if baseline is None else _named(rows, baseline)
+        self.summaries = {
+            str(run): summary(part, self._targets[str(run)])
+            for run, part in rows.groupby("run", sort=False)
+        }
+        several = len(self.summaries) > 1
+        self.overview = comparison(rows, baseline) if several else self.summaries[last]
+        self._parts = self.summaries if several else {}  # else the overview says it all
+
+    @property
+    def text(self) -> str:
+        """All of it, in Markdown."""
+        parts = (f"## {self._labels[run]}\n\n{said}" for run, said in self._parts.items())
+        return "\n\n".join([self.overview, *parts])
+
+    def write(self, out: Path) -> list[Path]:
+        """Write tables (report.md, report.csv), charts, page (report.html) and trace.json into `out`; return the files."""
+        from stt import charts
+        from stt.page import page
+        from stt.trace import trace
+
+        rows, names = self._rows, self._labels
+        drawn, text, pictures = limit(self._targets), caption(rows), {}
+        out.mkdir(parents=True, exist_ok=True)
+        for name in ("stage_budget", "distribution", "length"):
+            pictures[name] = out / f"{name}.png"
+            getattr(charts, name)(rows, names, drawn, text).savefig(pictures[name])
+        spoken = zip(rows["run"].map(names), rows["record"], strict=True)
+        texts = {
+            out / "report.md": self.text + "\n",
+            out / "report.csv": _csv(rows),
+            out / "report.html": page(
+                rows,
+                names,
+                self._parts,
+                pictures,
+                overview=f"{text}\n\n{self.overview}",
+                limit_ms=drawn.limit_ms,
+                folder=out,
+            ),
+            out / "trace.json": json.dumps(trace(spoken), ensure_ascii=False),
+        }
+        for path, content in texts.items():
+            path.write_text(content, encoding="utf-8", newline="")
+        return [*texts, *pictures.values()]
 
 
 def _csv(rows: pd.DataFrame) -> str:
@@ -151,9 +169,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         frame = results.read(asked.runs)
         found = frame["path"].unique()
         out = asked.out or Path(found[0] if len(found) == 1 else "results/tables")
-        written = write(frame, out, asked.baseline)
+        report = Report(frame, asked.baseline)
+        written = report.write(out)
         with reader_may_go():
-            print(*written, (out / "report.md").read_text(encoding="utf-8"), sep="\n")
+            print(*written, report.text, sep="\n")
     except SttError as error:
         print(f"stt.report: {error}", file=sys.stderr)
         return 2

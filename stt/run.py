@@ -201,7 +201,7 @@ def measure(cfg: Any, chosen: dict[str, str], folder: Path) -> int:
             _take_turns(arms, int(cfg.measure.seed))
         else:
             _measure(arms[0])
-    written = _print([arm.folder for arm in arms], cfg.target)
+    written = _print([arm.folder for arm in arms])
     return max(int(arm.exit_status) for arm in arms) or int(not written)
 
 
@@ -239,14 +239,14 @@ def _take_turns(arms: list[Any], seed: int) -> None:
                     advance()
 
 
-def _print(paths: list[Path], target: Any) -> bool:
+def _print(paths: list[Path]) -> bool:
     """Report and verdict; False when the files of the report could not be written.
 
     Raises:
         ResultsError: nothing was measured just now, whatever earlier sessions hold.
     """
-    from stt import report, results
-    from stt.summary import comparison, summary
+    from stt import results
+    from stt.report import Report
     from stt.table import table
 
     runs = results.load(paths)
@@ -255,9 +255,9 @@ def _print(paths: list[Path], target: Any) -> bool:
             "No utterance was measured: the source gave no text to speak (code blocks, thinking, "
             "tools and other roles are passed over). Earlier sessions are unchanged."
         )
-    frame, files = table(runs), []
+    report, files = Report(table(runs)), []
     try:
-        files = report.write(frame, paths[0])
+        files = report.write(paths[0])
     except OSError as error:
         print(
             f"stt: the report could not be written ({error.strerror}). All records are safe: make "
@@ -268,8 +268,8 @@ def _print(paths: list[Path], target: Any) -> bool:
         for path in files:
             print(path)
         if len(paths) > 1:
-            print(comparison(frame, paths[-1].name))
-        print(summary(frame[frame["path"] == str(paths[0])], target))
+            print(report.overview)
+        print(next(iter(report.summaries.values())))
     return bool(files)
 
 

@@ -27,6 +27,7 @@ COLUMNS = (
         "error",
         "busy",
         "load",
+        "header",
         "valid",
         "faults",
         "translates",
@@ -37,7 +38,7 @@ COLUMNS = (
 )
 """`source` is the text, `source_name` the choice in the configuration, `sessions` the number of the run's last
 session, measured or not; `faults` why the session cannot be trusted, or ""; `translates` is False for output
-that is not judged; `busy` says that the machine was, or ""; `load` is what loading and warming up took; `turns` is the same in runs that took turns; a metric may be NaN; `record` is what all of it was made of."""
+that is not judged; `busy` says that the machine was, or ""; `load` is what loading and warming up took; `header` is the run's `run.json`; `turns` is the same in runs that took turns; a metric may be NaN; `record` is what all of it was made of."""
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -92,6 +93,7 @@ def _rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
             "machine": machine(environment),
             "busy": busy(environment),
             "load": session.get("load") or {},
+            "header": run.header,
             "sessions": max(sessions, default=stored["session"]),
             "source_words": len(stored["source"].split()),
             "valid": bool((session.get("valid") or {}).get("ok")),

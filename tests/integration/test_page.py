@@ -92,7 +92,7 @@ def browser(tmp_path):
 
 @pytest.fixture
 def page(tmp_path) -> Path:
-    report.write(results.read([RUNS / "synthetic-fast", RUNS / "synthetic-slow"]), tmp_path)
+    report.Report(results.read([RUNS / "synthetic-fast", RUNS / "synthetic-slow"])).write(tmp_path)
     return tmp_path / "report.html"
 
 
@@ -180,7 +180,7 @@ def test_what_was_said_is_text_whatever_it_looks_like(tmp_path):
         record.update(source=EVIL, translation=EVIL, reference=EVIL + "!")
     lines[-1].update(status="failed", error=EVIL, chunks=[])
     (run / "records.jsonl").write_bytes(b"".join(jsonl.dumps(line) + b"\n" for line in lines))
-    report.write(results.read([run]), tmp_path / "out")
+    report.Report(results.read([run])).write(tmp_path / "out")
     found = Tags((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert [tag for tag, _ in found.tags].count("script") == 1
     assert all(attrs["src"].startswith("data:image/png") for tag, attrs in found.tags if tag == "img")  # fmt: skip
@@ -197,7 +197,7 @@ def test_an_error_is_quoted_as_it_is(tmp_path):
     lines = [json.loads(line) for line in (run / "records.jsonl").read_bytes().splitlines()]
     lines[-1].update(status="failed", error=error, chunks=[])
     (run / "records.jsonl").write_bytes(b"".join(jsonl.dumps(line) + b"\n" for line in lines))
-    report.write(results.read([run]), run)
+    report.Report(results.read([run])).write(run)
     found = Tags((run / "report.html").read_text(encoding="utf-8"))
     assert found.text.count(error) == 2
     assert "a" not in [tag for tag, _ in found.tags]
@@ -210,7 +210,7 @@ def test_what_was_never_said_is_not_shown(tmp_path):
     lines = [json.loads(line) for line in (run / "records.jsonl").read_bytes().splitlines()]
     lines = [{**line, "reference": None} for line in lines]
     (run / "records.jsonl").write_bytes(b"".join(jsonl.dumps(line) + b"\n" for line in lines))
-    report.write(results.read([run]), run)
+    report.Report(results.read([run])).write(run)
     text = (run / "report.html").read_text(encoding="utf-8")
     assert "nan" not in Tags(text).text.lower().split()
     assert text.index("PASS</b>") < text.index("<img")

@@ -229,7 +229,7 @@ def test_the_stored_files_are_images_with_something_on_them(tmp_path, runs):
     import numpy as np
     from matplotlib import colors, image
 
-    written = report.write(results.read([RUNS / run for run in runs]), tmp_path)
+    written = report.Report(results.read([RUNS / run for run in runs])).write(tmp_path)
     pictures = [path for path in written if path.suffix == ".png"]
     assert len(pictures) == 3
     for path in pictures:

@@ -9,11 +9,12 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from stt import cells as cells_of
-from stt import charts, gate, jsonl, report, results, stored
+from stt import charts, gate, jsonl, report, results, statistics, stored
 from stt.comparison import by_sentence, paired, sooner
 from stt.errors import ResultsError
 from stt.messages import Status
@@ -249,7 +250,7 @@ def test_runs_over_different_text_are_not_compared(tmp_path):
 def test_two_folders_of_one_name_are_two_runs(tmp_path):
     fast = write(tmp_path / "monday" / "r", header("1"), passes=1)
     slow = write(tmp_path / "tuesday" / "r", header("2"), passes=1, slowness=5)
-    report.write(results.read([fast, slow]), tmp_path / "out")
+    report.Report(results.read([fast, slow])).write(tmp_path / "out")
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert "audible sooner" in text
     assert "n=128" not in text
@@ -289,7 +290,9 @@ def test_a_caption_never_averages_the_sizes_of_runs(tmp_path, monkeypatch):
         return charts.distribution(rows, labels, target, caption)
 
     monkeypatch.setattr(charts, "length", record)
-    report.write(results.read([RUNS / "synthetic-flawed", RUNS / "synthetic-slow"]), tmp_path)
+    report.Report(results.read([RUNS / "synthetic-flawed", RUNS / "synthetic-slow"])).write(
+        tmp_path
+    )
     assert "96" not in captions[0], "64 and 128 utterances are not 96 each"
 
 
@@ -298,7 +301,7 @@ def test_a_caption_never_averages_the_sizes_of_runs(tmp_path, monkeypatch):
 
 def test_the_csv_holds_what_the_markdown_shows(tmp_path):
     flawed, slow = RUNS / "synthetic-flawed", RUNS / "synthetic-slow"
-    report.write(results.read([flawed, slow]), tmp_path)
+    report.Report(results.read([flawed, slow])).write(tmp_path)
     with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
         rows = {(row["run"], row["metric"]): row for row in csv.DictReader(file)}
     assert {metric for _, metric in rows} == {*report.MAIN, *report.STAGES}
@@ -318,7 +321,7 @@ def test_the_csv_holds_what_the_markdown_shows(tmp_path):
 
 def test_the_csv_has_no_tail_of_a_few_sentences(tmp_path):
     run = write(tmp_path / "r", header("0"), sentences=20, passes=1)
-    report.write(results.read([run]), tmp_path)
+    report.Report(results.read([run])).write(tmp_path)
     with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(float(row["p50"]) >= 0 for row in rows)
@@ -416,7 +419,7 @@ def test_all_failed_is_reported_as_failed_not_as_a_crash(tmp_path):
     run = write(
         tmp_path / "r", header("0"), passes=1, failures=dict.fromkeys(range(64), Status.failed)
     )
-    report.write(results.read([run]), tmp_path)
+    report.Report(results.read([run])).write(tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "utterances: 64 failed" in text
     assert "and 54 more: report.html has them all" in text  # ten are named
@@ -435,16 +438,20 @@ def test_what_was_never_audible_is_not_called_failed(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["stt.report", "stt.run"])
-def test_records_are_read_once(tmp_path, monkeypatch, capsys, command):
-    """A folder of live runs may hold many sessions."""
+def test_each_file_is_read_and_each_run_judged_once(tmp_path, monkeypatch, capsys, command):
+    """A folder of live runs may hold many sessions, and files and terminal must say the same."""
     runs = [write(tmp_path / name, header(name), passes=1) for name in ("a", "b")]
-    reads, records = [], stored.records
-    monkeypatch.setattr(stored, "records", lambda at, *more: reads.append(at) or records(at, *more))
+    calls = {}
+    for module, name in ((stored, "records"), (stored, "header"), (statistics, "verdict")):
+        spy = mock.Mock(side_effect=getattr(module, name))
+        monkeypatch.setattr(module, name, spy)
+        calls[name] = spy.call_args_list
     if command == "stt.report":
         assert report.main([*map(str, runs), "--out", str(tmp_path / "out")]) == 0
     else:
-        assert _print(runs, TARGET)
-    assert reads == runs
+        assert _print(runs)
+    assert calls["records"] == calls["header"] == [mock.call(run) for run in runs]
+    assert len(calls["verdict"]) == len(runs) * len(TARGET["metrics"])
     assert "audible sooner" in capsys.readouterr().out
 
 
@@ -465,7 +472,7 @@ def asked(key, limit_ms):
 def test_each_run_is_judged_by_its_own_target(tmp_path, order):
     loose = write(tmp_path / "loose", asked("1", 5000))
     strict = write(tmp_path / "strict", asked("2", 1))
-    report.write(results.read([loose, strict][::order]), tmp_path / "out")
+    report.Report(results.read([loose, strict][::order])).write(tmp_path / "out")
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     verdicts = {
         part.split("\n")[0].rpartition("(")[2].rstrip(")"): part.rstrip().splitlines()[-1]
@@ -501,7 +508,7 @@ def test_two_runs_of_the_same_engines_on_two_machines_are_two_in_charts_and_text
     assert "EPYC 9999 x8" in caption
     assert caption.count("; n=") == 1
     assert "different machines" in report.comparison(rows, "before")
-    report.write(results.read([one, other]), tmp_path / "out")
+    report.Report(results.read([one, other])).write(tmp_path / "out")
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert len(re.findall(r"(?m)^## .*\((?:before|after)\)$", text)) == 2
 
@@ -589,7 +596,7 @@ def test_a_machine_that_was_busy_is_said(tmp_path, capsys):
     quiet = write(tmp_path / "quiet", header("1"), passes=1)
     gate.main([str(quiet), "--against", str(folder)])
     assert f"note: baseline: {said}" in capsys.readouterr().out
-    report.write(results.read([folder, quiet]), tmp_path / "both")
+    report.Report(results.read([folder, quiet])).write(tmp_path / "both")
     assert (tmp_path / "both" / "report.md").read_text().count(said) == 1
     environment["load_average"] = [3.9, 3, 2]
     jsonl.replace(folder / "run.json", head)

@@ -130,7 +130,7 @@ def test_a_failure_is_there_with_its_reason():
 @pytest.mark.parametrize("run", ["synthetic-fast", "synthetic-flawed"])
 def test_a_report_holds_the_trace_of_its_last_session(run, tmp_path):
     [read] = results.load([RUNS / run])
-    report.write(results.read(RUNS / run), tmp_path)
+    report.Report(results.read(RUNS / run)).write(tmp_path)
     made = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))
     begun = [name for name, _, _ in lasting(made, "sentence")]
     assert begun == [stored["id"] for stored in results.last_session(read)]
