@@ -58,3 +58,17 @@ def project(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     (tmp_path / "stt" / "assets").symlink_to(ROOT / "stt" / "assets")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with cert.pem and key.pem for a server here, in the name of edge-tts's service: gTTS asks for none."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: it makes the server's certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    host = "speech.platform.bing.com"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"]
+    command += ["-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder

@@ -9,7 +9,7 @@ an earlier one cannot serve the next text: its author found that the service blo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -24,6 +24,8 @@ from stt.messages import AudioChunk
 from stt.tts import sayable
 
 _NO_MP3 = "the answer is not an MP3."
+_WHOLE = "cumulative_audio_bytes"
+"""In edge-tts's state: the bytes of the parts of a text that the service said were all."""
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -46,6 +48,19 @@ class _Loop(asyncio.SelectorEventLoop):
             transport.abort()
         self.run_until_complete(asyncio.sleep(0))
         super().close()
+
+
+class _State(dict[str, Any]):
+    """edge-tts's state, which tells when a part has ended: its stream does so a goodbye later, at least a round trip."""
+
+    def __init__(self, state: dict[str, Any], part_ended: Callable[[], None]) -> None:
+        super().__init__(state)
+        self._part_ended = part_ended
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        if name == _WHOLE:
+            self._part_ended()
 
 
 @dataclass
@@ -127,8 +142,15 @@ class Edge(Synthesizer):
     def _receive(self, text: str) -> Generator[bytes, None, None]:
         """Yield the pieces of the MP3; the event loop is this text's own and runs while a piece is awaited."""
         speech: Any = self._edge_tts.Communicate(text, self.voice)
+        parts = list(speech.texts)  # a long text is asked for in several, one after the other
         arrived: asyncio.Queue[bytes] = asyncio.Queue()
         received = 0
+
+        def part_ended() -> None:
+            if speech.state["partial_text"] is parts[-1]:
+                arrived.put_nowait(b"")
+
+        speech.texts, speech.state = parts, _State(speech.state, part_ended)
 
         async def receive() -> None:
             try:
@@ -138,10 +160,6 @@ class Edge(Synthesizer):
             finally:
                 arrived.put_nowait(b"")
 
-        def whole() -> bool:
-            # edge-tts adds up what it received once the service says that this was all.
-            return bool(received == speech.state["cumulative_audio_bytes"])
-
         loop = _Loop()
         reception = loop.create_task(receive())
         # After an early close nobody asks how it ended, and asyncio would log that as a mistake.
@@ -150,12 +168,9 @@ class Edge(Synthesizer):
             while piece := loop.run_until_complete(asyncio.wait_for(arrived.get(), self.timeout_s)):
                 received += len(piece)
                 yield piece
-            loop.run_until_complete(reception)
-            if not whole():
+            if not received or received != speech.state[_WHOLE]:
+                loop.run_until_complete(asyncio.wait_for(reception, self.timeout_s))
                 raise EngineError("the connection ended in the middle of the speech.")
-        except TimeoutError:
-            if not received or not whole():  # else only its goodbye is missing
-                raise
         finally:
             for task in (tasks := asyncio.all_tasks(loop)):
                 task.cancel()

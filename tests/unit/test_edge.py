@@ -4,10 +4,8 @@ import asyncio
 import gc
 import io
 import os
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from html import unescape
@@ -132,18 +130,6 @@ class Service(threading.Thread):
     def stop(self):
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.join(10)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: it makes the server's certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}"]
-    command += ["-keyout", "key.pem", "-out", "cert.pem"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder
 
 
 @pytest.fixture
@@ -399,18 +385,31 @@ def test_a_name_that_nobody_resolves_in_time_costs_the_timeout_and_no_more(monke
     released.set()
 
 
-def test_a_missing_goodbye_fails_no_text_that_was_heard_to_its_end(certificate, serve, mp3):
+def test_a_text_ends_with_its_audio_and_not_with_the_goodbye_of_the_service(serve, mp3):
     """The service says that this was all, and then nothing: aiohttp would wait 10 s for its close."""
+    gone = threading.Event()
 
     async def play(talk):
         await talk.speak(*cut(mp3))
         await silent(talk)
+        gone.set()
 
     serve(play)
-    start = time.monotonic()
-    chunks = list(engine(timeout_s=0.5).synthesize(TEXT))
-    assert samples_of(chunks).size == len(mp3) // 144 * 576
-    assert time.monotonic() - start < 5
+    for timeout_s in (0.5, 60.0):
+        gone.clear()
+        start = time.monotonic()
+        chunks = list(engine(timeout_s).synthesize(TEXT))
+        assert samples_of(chunks).size == len(mp3) // 144 * 576
+        assert time.monotonic() - start < 5
+        assert gone.wait(10), "the connection is not left open either"
+
+
+def test_a_long_text_is_heard_to_the_end_of_its_last_part(serve, mp3):
+    """edge-tts asks for 4096 bytes at a time, and cuts where there is a space."""
+    service = serve(speaking(cut(mp3)))
+    chunks = list(engine().synthesize("今日は、いい天気ですね。 " * 240))
+    assert len(service.asked) == 3
+    assert samples_of(chunks).size == 3 * (len(mp3) // 144 * 576)
 
 
 def test_a_speech_that_breaks_off_is_an_error_of_this_sentence(serve, mp3):

@@ -4,10 +4,8 @@ import base64
 import contextlib
 import io
 import re
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 
@@ -27,17 +25,6 @@ def engine(timeout_s=5.0):
     made = GTTS(Unit.sentence, language="ja", domain="com", timeout_s=timeout_s)
     made.load(Device("cpu", 1))
     return made
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: it makes the server's certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=loopback", "-keyout", "key.pem", "-out", "cert.pem"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
