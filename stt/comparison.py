@@ -46,7 +46,6 @@ def paired(
     *,
     draws: int = DRAWS,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> Ratio | None:
     """Compare two runs over the same sentences by their log-ratios; repeats are averaged first.
 
@@ -68,7 +67,7 @@ def paired(
     means = resamples(rng, n, draws) @ logs / n
     # The draws know the spread of these n only, which is itself uncertain: Student's t for the normal.
     means = logs.mean() + (means - logs.mean()) * np.sqrt(n / rng.chisquare(n - 1, draws))
-    low, high = between(means, confidence)
+    low, high = between(means)
     fewer = min((means <= 0).sum(), (means >= 0).sum())
     spread = float(logs.std(ddof=1)) / math.sqrt(n)
     return Ratio(

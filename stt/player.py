@@ -21,7 +21,7 @@ class Playback:
         end_ns: when the last sample had played; the loudspeaker is free again.
         gap_ns: silence between chunks that should touch.
         underruns: how often the loudspeaker ran dry before the last chunk.
-        lag_ns: how much later the last sample played than had speech begun when the text arrived.
+        lag_ns: how much later the last sample played than had speech begun at 0, when the text arrived.
     """
 
     starts_ns: tuple[int, ...]
@@ -37,7 +37,6 @@ def playback(
     sample_rate: int,
     *,
     leading_silence_s: float | None = 0.0,
-    arrived_ns: int = 0,
     free_ns: int | None = None,
 ) -> Playback | None:
     """Play the chunks of one utterance.
@@ -46,7 +45,6 @@ def playback(
         chunks: (hand-over time in ns, samples), in order.
         sample_rate: in Hz.
         leading_silence_s: audio before the onset; None when nothing is audible.
-        arrived_ns: when the text of the utterance arrived, on the clock of the chunks.
         free_ns: when earlier speech ends; None for an idle loudspeaker.
 
     Returns:
@@ -84,5 +82,5 @@ def playback(
         end_ns=clock_ns,
         gap_ns=gap_ns,
         underruns=underruns,
-        lag_ns=clock_ns - arrived_ns - edges_ns[-1],
+        lag_ns=clock_ns - edges_ns[-1],
     )

@@ -172,11 +172,6 @@ def load(paths: Path | str | Iterable[Path | str]) -> list[Run]:
     return [Run(path, stored.header(path), *stored.records(path)) for path in _found(paths)]
 
 
-def runs(paths: Path | str | Iterable[Path | str]) -> list[dict[str, Any]]:
-    """The `run.json` of every run under `paths`, each with its folder as `path`."""
-    return [{**stored.header(path), "path": str(path)} for path in _found(paths)]
-
-
 def sessions(run: Run) -> list[list[dict[str, Any]]]:
     """Measured records by session, newest first: the last session, and the valid ones before it."""
     entries = run.header.get("sessions", [])

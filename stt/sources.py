@@ -70,16 +70,12 @@ class CorpusLine:
     reference: str | None = None
 
 
-def read_corpus(path: str | None) -> list[CorpusLine]:
-    """Sentences of a corpus file: one a line, or TSV id, bucket, source, reference.
+def _parsed(content: bytes, path: str | None) -> list[CorpusLine]:
+    """One sentence a line, or TSV id, bucket, source, reference.
 
     Raises:
-        ConfigError: missing, empty, not text, a row of another shape, or an id used twice.
+        ConfigError: empty, not text, a row of another shape, or an id used twice.
     """
-    return _parsed(_corpus_bytes(path), path)
-
-
-def _parsed(content: bytes, path: str | None) -> list[CorpusLine]:
     where = f"source.path={path}" if path else "the packaged corpus"
     try:
         text = content.decode("utf-8-sig")
@@ -152,7 +148,7 @@ class Corpus(Source):
         """The lines in which something can be said; the others are counted, and named.
 
         Raises:
-            ConfigError: there is none, or see `read_corpus`.
+            ConfigError: there is none, or the file is no corpus.
         """
         lines = _parsed(self._content, self.path)
         silent = dict.fromkeys(line.id for line in lines if not clean(line.text))

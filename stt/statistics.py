@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 DRAWS = 2000
+RISK = 1 - 0.95  # rounded as 1 - q / 100 is
+"""Intervals and verdicts are made at 95 % confidence."""
 STEADY_MIN_N = 20
 NOTICED_MS = 0.5
 """Less drift is of no account, whatever share it is: the pipeline without engines takes 0.2 ms, which halves as caches fill."""
@@ -32,9 +34,9 @@ def percentile(values: Iterable[float], q: float) -> float:
     return float(ordered[_rank(q, len(ordered)) - 1]) if len(ordered) else math.nan
 
 
-def min_n(q: float, confidence: float = 0.95) -> int:
-    """Smallest sample that holds a value beyond percentile `q` with this confidence: 29/59/299."""
-    return math.ceil(math.log(1 - confidence) / math.log(q / 100))
+def min_n(q: float) -> int:
+    """Smallest sample that holds a value beyond percentile `q` with 95 % confidence: 29/59/299."""
+    return math.ceil(math.log(RISK) / math.log(q / 100))
 
 
 def tail(values: Sequence[float], q: float, n: int | None = None) -> float | None:
@@ -48,7 +50,7 @@ def tail(values: Sequence[float], q: float, n: int | None = None) -> float | Non
 
 
 def percentile_interval(
-    values: Iterable[float], q: float, n: int | None = None, confidence: float = 0.95
+    values: Iterable[float], q: float, n: int | None = None
 ) -> tuple[float, float] | None:
     """Distribution-free interval of a percentile.
 
@@ -60,7 +62,7 @@ def percentile_interval(
     """
     ordered = _ordered(values)
     n = len(ordered) if n is None else n
-    side = (1 - confidence) / 2
+    side = RISK / 2
     below = np.cumsum(_binomial(n, q / 100))  # below[k] = P(at most k values under the percentile)
     low = int(np.searchsorted(below, side, side="right"))  # rank l: P(B <= l - 1) <= side
     high = int(np.searchsorted(below, 1 - side, side="left")) + 1  # rank u: P(B >= u) <= side
@@ -121,7 +123,6 @@ def verdict(
     *,
     ids: Sequence[str] | None = None,
     q: float = 95,
-    confidence: float = 0.95,
 ) -> Verdict:
     """Judge `percentile q <= limit_ms` by the exact binomial bound on the share of misses.
 
@@ -138,15 +139,15 @@ def verdict(
     for name, value in zip(ids or map(str, range(len(values))), values, strict=True):
         repeats[name].append(not value <= limit_ms)
     misses = math.fsum(sum(missed) / len(missed) for missed in repeats.values())
-    n, rate, risk = len(repeats), 1 - q / 100, 1 - confidence
+    n, rate = len(repeats), 1 - q / 100
     most, least = math.ceil(misses - 1e-9), math.floor(misses + 1e-9)
     outcome, needed = Outcome.UNDECIDED, 0
-    if n and binomial_cdf(most, n, rate) <= risk:
+    if n and binomial_cdf(most, n, rate) <= RISK:
         outcome = Outcome.PASS
-    elif n and 1 - binomial_cdf(least - 1, n, rate) <= risk:
+    elif n and 1 - binomial_cdf(least - 1, n, rate) <= RISK:
         outcome = Outcome.FAIL
     else:
-        needed = _enough(most, rate, risk) - n
+        needed = _enough(most, rate) - n
     return Verdict(outcome, q, limit_ms, n, misses, percentile(values, q), needed)
 
 
@@ -239,14 +240,14 @@ def _binomial(n: int, p: float) -> Floats:
     )
 
 
-def _enough(misses: int, rate: float, risk: float) -> int:
+def _enough(misses: int, rate: float) -> int:
     """Smallest n at which this many misses still pass."""
     low, high = misses, misses + 1
-    while binomial_cdf(misses, high, rate) > risk:
+    while binomial_cdf(misses, high, rate) > RISK:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        passes = binomial_cdf(misses, middle, rate) <= risk
+        passes = binomial_cdf(misses, middle, rate) <= RISK
         low, high = (low, middle) if passes else (middle, high)
     return high
 
@@ -256,7 +257,7 @@ def resamples(rng: np.random.Generator, n: int, draws: int) -> NDArray[np.int64]
     return rng.multinomial(n, np.full(n, 1 / n), size=draws)
 
 
-def between(found: Floats, confidence: float) -> tuple[float, float]:
-    """Percentile interval of bootstrap draws."""
-    side = 50 * (1 - confidence)
+def between(found: Floats) -> tuple[float, float]:
+    """95 % percentile interval of bootstrap draws."""
+    side = 50 * RISK
     return percentile(found, side), percentile(found, 100 - side)

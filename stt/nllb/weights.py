@@ -183,11 +183,9 @@ def read(folder: Path, dtype: torch.dtype, decoder_dtype: torch.dtype, device: s
         return build(shape, get, dtype, decoder_dtype)
 
 
-def random(
-    shape: Shape, dtype: torch.dtype, decoder_dtype: torch.dtype, device: str, seed: int = 0
-) -> Weights:
+def random(shape: Shape, dtype: torch.dtype, decoder_dtype: torch.dtype, device: str) -> Weights:
     """Random weights of a shape, for measuring speed where no checkpoint can be had."""
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(0)
 
     def get(name: str, size: tuple[int, ...]) -> Tensor:
         noise = torch.randn(size, generator=generator, device=device) * 0.02

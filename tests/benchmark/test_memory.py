@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stt.sources import read_corpus
+from stt.sources import CorpusClosed
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,7 +31,7 @@ class Live:
         command = [sys.executable, "-m", "stt.run", "source=stdin", f"hydra.run.dir={folder}"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen([*command, *choices], text=True, **pipes)
-        self.texts = itertools.cycle([line.text for line in read_corpus(None)[:120]])
+        self.texts = itertools.cycle([line.text for line in CorpusClosed(None).lines[:120]])
         self.spoken = 0
 
     def speak(self, sentences):

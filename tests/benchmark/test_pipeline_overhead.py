@@ -10,7 +10,7 @@ from stt.config import build, compose
 from stt.messages import Delta, Status
 from stt.pipeline import Pipeline
 from stt.sinks import Discard
-from stt.sources import read_corpus
+from stt.sources import CorpusClosed
 from stt.statistics import percentile
 from stt.timeline import monotonic_ns
 
@@ -34,7 +34,7 @@ def test_the_pipeline_adds_a_fraction_of_a_millisecond_to_a_sentence(benchmark, 
     parts = (build(cfg[part], part) for part in PARTS)
     pipeline = Pipeline(*parts, language="jpn_Jpan")
     pipeline.load()
-    lines = read_corpus(None)
+    lines = CorpusClosed(None).lines
     took_ms = []
 
     def speak():

@@ -11,7 +11,7 @@ from stt.clean import clean
 from stt.engine import Unit
 from stt.llm import Speech
 from stt.segment import Segmenter
-from stt.sources import read_corpus
+from stt.sources import CorpusClosed
 
 MARKUP = (
     "Run **`make bench`** first, then see [the *latency* page](https://example.com/docs/latency.md) or "
@@ -20,7 +20,7 @@ MARKUP = (
 
 
 def corpus():
-    return [line.text for line in read_corpus(None)]
+    return [line.text for line in CorpusClosed(None).lines]
 
 
 def p99_ms(function, arguments, rounds=5):

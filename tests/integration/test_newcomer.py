@@ -117,7 +117,7 @@ def test_what_does_not_translate_says_so_in_its_run(project, run):
     done = run("translator=mine", "tts=tone", *quick)
     assert done.returncode == 0, done.stderr
     assert "chrF" not in done.stdout
-    [header] = results.runs(project / "r")
+    header = results.load(project / "r")[0].header
     assert header["effective"]["translator"]["translates"] is False
     assert not run("translator=mine", module="stt.doctor").returncode
 

@@ -503,9 +503,9 @@ def test_the_pipeline_speaks_through_a_server(server, stt_run, tmp_path):
     frame = results.read(tmp_path / "r").query("phase == 'measure'")
     assert list(frame["status"]) == ["ok"] * 4
     assert (frame["audio_s"] == TONE.size / 24000).all()
-    [run] = results.runs([tmp_path / "r"])
-    assert run["effective"]["tts"]["voice"] == "jf_alpha"
-    assert run["effective"]["tts"]["network"] is False
+    [run] = results.load(tmp_path / "r")
+    assert run.header["effective"]["tts"]["voice"] == "jf_alpha"
+    assert run.header["effective"]["tts"]["network"] is False
     with wave.open(str(tmp_path / "r" / "audio" / "run.wav")) as wav:
         assert (wav.getframerate(), wav.getnframes()) == (24000, 4 * TONE.size)
     assert len(server.requests) == 4 + 5

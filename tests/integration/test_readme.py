@@ -84,8 +84,8 @@ def test_the_measured_table_is_computed_again_from_the_stored_runs(published):
 
 def test_the_measured_default_spoke_with_the_model_that_ships(published):
     effective = {
-        run["choices"]["translator"]: run["effective"]["translator"]
-        for run in results.runs(published)
+        run.header["choices"]["translator"]: run.header["effective"]["translator"]
+        for run in results.load(published)
     }
     assert effective["embedded"]["sha256"] == sha256(FOLDER / "model.safetensors")
 

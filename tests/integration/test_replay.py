@@ -15,7 +15,7 @@ from stt.metrics import METRICS, imbalance
 from stt.pipeline import Pipeline, Settings
 from stt.segment import Segmenter
 from stt.sinks import Discard
-from stt.sources import CorpusOpen, CorpusPoisson, read_corpus
+from stt.sources import CorpusClosed, CorpusOpen, CorpusPoisson
 from stt.translator.echo import Echo
 from stt.tts.tone import Tone
 
@@ -42,7 +42,7 @@ def replayed(tmp_path_factory, stt_run):
 def test_replayed_sentences_are_spoken_whole_once_and_in_order(replayed):
     frame = results.read(replayed)
     frame = frame[frame["phase"] == "measure"]
-    lines = read_corpus(None)[:25]
+    lines = CorpusClosed(None).lines[:25]
     wanted = [(line.id, line.text, line.bucket, line.reference) for line in lines]
     columns = frame[["id", "source", "bucket", "reference"]]
     assert list(columns.itertuples(index=False, name=None)) == wanted
@@ -102,7 +102,7 @@ def test_people_who_come_at_random_wait_for_each_other_but_not_for_a_loudspeaker
     )
     [run] = results.load(tmp_path / "r")
     records = results.last_session(run)
-    lines = read_corpus(None)[:80]
+    lines = CorpusClosed(None).lines[:80]
     assert [r["source"] for r in records] == [line.text for line in lines]
     due = [pause for _, [(_, pause)] in CorpusPoisson(None, per_s=100.0, seed=0).schedule()]
     came = [b["arrived_ns"] - a["arrived_ns"] for a, b in pairwise(records)]

@@ -88,7 +88,7 @@ def test_a_sweep_runs_every_configuration_and_ends_in_one_comparison(tmp_path):
         "measure.limit=3",
         f"hydra.sweep.dir={tmp_path}",
     )
-    assert len(results.runs(tmp_path)) == 2, err
+    assert len(results.load(tmp_path)) == 2, err
     assert "ttfa p50 / p95" in "\n".join(out.splitlines()[-6:])
     assert code in (0, 1)  # echoed English is no Japanese: the guard may say so
 
@@ -98,8 +98,8 @@ def test_a_sweep_runs_in_shuffled_order_and_is_reported_in_the_order_asked_for(t
     delays = "translator.delay_ms=0,1,2,3"
     code, out, err = run("-m", *QUICK, delays, "measure.limit=2", f"hydra.sweep.dir={tmp_path}")
     assert code == 0, err
-    headers = sorted(results.runs(tmp_path), key=lambda header: header["sessions"][0]["started"])
-    assert [header["config"]["translator"]["delay_ms"] for header in headers] == [3, 1, 0, 2]
+    runs = sorted(results.load(tmp_path), key=lambda run: run.header["sessions"][0]["started"])
+    assert [run.header["config"]["translator"]["delay_ms"] for run in runs] == [3, 1, 0, 2]
     table = out[out.rindex("ttfa p50 / p95") :]
     assert re.findall(r"echo \((.*?)\)", table) == [f"translator.delay_ms={n}" for n in range(4)]
 
@@ -263,7 +263,7 @@ def test_a_run_says_how_much_memory_it_took(tmp_path):
     pytest.importorskip("resource", reason="the system does not tell")
     code, out, err = run(*QUICK, "measure.limit=2", f"hydra.run.dir={tmp_path}")
     assert code == 0, err
-    [header] = results.runs(tmp_path)
+    header = results.load(tmp_path)[0].header
     held = header["load"]["peak_memory_bytes"]
     assert 10e6 < held < header["environment"]["memory_bytes"]
     assert f"memory: at most {held / 1e6:.0f} MB" in out

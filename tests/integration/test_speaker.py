@@ -241,7 +241,7 @@ def test_speech_that_was_lost_at_the_end_makes_the_run_a_failure(server, tmp_pat
     assert run.returncode == 1
     assert errors.count("the sound card failed") == 2, "when it happens, and at the end"
     assert "INVALID" in said
-    (header,) = results.runs(tmp_path / "r")
+    header = results.load(tmp_path / "r")[0].header
     assert "the sound card failed" in header["valid"]["reasons"][0]
 
 

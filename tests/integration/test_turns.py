@@ -127,7 +127,7 @@ def test_a_resumed_session_still_knows_its_failures(stt_run, tmp_path):
     done = stt_run(*command, "resume=true")
     assert done.returncode == 1, "one utterance of the session failed"
     assert "1 failed" in done.stdout
-    assert results.runs(folder)[0]["sessions"][-1]["counts"] == {"failed": 1, "ok": 2}
+    assert results.load(folder)[0].header["sessions"][-1]["counts"] == {"failed": 1, "ok": 2}
 
 
 def test_a_resumed_session_still_knows_that_it_drifted(stt_run, tmp_path):
@@ -145,7 +145,7 @@ def test_a_resumed_session_still_knows_that_it_drifted(stt_run, tmp_path):
     lines = [json.dumps(record) for record in records]
     (folder / stored.RECORDS).write_text("\n".join([*lines, ""]), encoding="utf-8")
     stt_run(*command, "resume=true")
-    valid = results.runs(folder)[0]["valid"]
+    valid = results.load(folder)[0].header["valid"]
     assert valid == {"ok": False, "reasons": ["latency drifted during the run"]}
 
 
@@ -249,8 +249,8 @@ def test_a_run_whose_last_speech_was_lost_is_neither_complete_nor_valid(tmp_path
     arm = spoken_aloud(tmp_path / "r")
     arm.finish()
     why = "the last audio is lost: the sound card failed: unplugged"
-    assert results.runs(tmp_path / "r")[0]["valid"] == {"ok": False, "reasons": [why]}
-    assert results.runs(tmp_path / "r")[0]["sessions"][-1]["counts"] == {"ok": 3}
+    assert results.load(tmp_path / "r")[0].header["valid"] == {"ok": False, "reasons": [why]}
+    assert results.load(tmp_path / "r")[0].header["sessions"][-1]["counts"] == {"ok": 3}
     assert arm.exit_status == 1
     assert caplog.messages == [why]
 
@@ -269,7 +269,7 @@ def test_a_run_whose_times_do_not_add_up_is_not_valid(tmp_path, monkeypatch):
     monkeypatch.setattr(stored, "record", early)
     list(arm.utterances())
     arm.finish()
-    valid = results.runs(tmp_path / "r")[0]["valid"]
+    valid = results.load(tmp_path / "r")[0].header["valid"]
     assert not valid["ok"]
     assert "do not add up" in valid["reasons"][0]
     [faults] = results.read(tmp_path / "r")["faults"].unique()

@@ -22,7 +22,7 @@ from stt import environment
 from stt.errors import ResultsError
 from stt.messages import Sentence, Status, Utterance
 from stt.metrics import METRICS
-from stt.results import RunFolder, latencies, load, read, runs
+from stt.results import RunFolder, latencies, load, read
 from stt.stored import record
 from stt.table import COLUMNS, machine
 
@@ -125,7 +125,7 @@ def test_a_new_session_does_not_read_again_what_earlier_ones_wrote(
     write(tmp_path, "s1", "s2")
     (tmp_path / "records.jsonl").write_bytes(b"damaged: who reads this line warns of it\n")
     write(tmp_path, "s1")
-    assert runs(tmp_path)[0]["sessions"][-1]["counts"] == {"ok": 1}
+    assert json.loads((tmp_path / "run.json").read_bytes())["sessions"][-1]["counts"] == {"ok": 1}
     assert not caplog.records
     load(tmp_path)
     assert caplog.records
@@ -139,7 +139,7 @@ def test_a_rerun_adds_a_session_and_keeps_the_first(tmp_path: Path) -> None:
         folder.append(stored("s1", session=2, status=Status.failed))
         folder.finish(valid={"ok": False, "reasons": ["a failure"]}, load={"load_s": 2.0})
     assert (tmp_path / "records.jsonl").read_bytes().startswith(before)
-    (head,) = runs(tmp_path)
+    head = load(tmp_path)[0].header
     first, second = head["sessions"]
     assert (first["valid"], first["counts"]) == (OK, {"ok": 2})
     assert (second["counts"], second["load"]) == ({"failed": 1}, {"load_s": 2.0})
@@ -182,7 +182,10 @@ def test_resume_of_nothing_is_a_first_session(tmp_path: Path) -> None:
 def test_a_run_that_never_finished_says_so(tmp_path: Path) -> None:
     with closing(RunFolder.open(tmp_path, header(), resume=False)) as folder:
         folder.append(stored())
-    assert runs(tmp_path)[0]["valid"] == {"ok": False, "reasons": ["the session did not finish"]}
+    assert load(tmp_path)[0].header["valid"] == {
+        "ok": False,
+        "reasons": ["the session did not finish"],
+    }
     assert not read(tmp_path)["valid"].any()
 
 
@@ -444,7 +447,7 @@ def test_the_fixture_runs_are_what_their_script_makes(tmp_path: Path) -> None:
     kept = sorted(p.relative_to(RUNS) for p in RUNS.rglob("*") if p.is_file())
     assert made == kept
     assert all((tmp_path / p).read_bytes() == (RUNS / p).read_bytes() for p in made)
-    assert all("synthetic" in head for head in runs(RUNS))
+    assert all("synthetic" in run.header for run in load(RUNS))
 
 
 def test_what_was_recorded_as_ended_and_as_cancelled_has_ended(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from stt.llm import Speech
 from stt.messages import Delta
 from stt.reading import sentences
 from stt.segment import Segmenter
-from stt.sources import CorpusClosed, CorpusOpen, CorpusPoisson, read_corpus
+from stt.sources import CorpusClosed, CorpusOpen, CorpusPoisson
 from stt.stdin import Format, Stdin
 
 # --- an LLM's JSON lines ---------------------------------------------------------------------------
@@ -486,7 +486,7 @@ def test_a_line_typed_at_a_terminal_is_spoken_at_once():
 
 
 def test_the_packaged_corpus_has_200_sentences_in_five_lengths():
-    lines = read_corpus(None)
+    lines = CorpusClosed(None).lines
     assert len(lines) == 200
     assert len({line.bucket for line in lines}) == 5
     assert all(line.reference for line in lines)
@@ -495,13 +495,13 @@ def test_the_packaged_corpus_has_200_sentences_in_five_lengths():
 def test_no_sentence_of_the_packaged_corpus_is_cut_for_its_length():
     for segment in ("sentence", "clause"):
         config, _ = compose([f"segment={segment}"])
-        assert max(len(line.text) for line in read_corpus(None)) <= config.segment.max_chars
+        assert max(len(line.text) for line in CorpusClosed(None).lines) <= config.segment.max_chars
 
 
 def test_a_plain_file_is_a_sentence_a_line(tmp_path):
     path = tmp_path / "c.txt"
     path.write_bytes(b"\xef\xbb\xbfOne.\r\n\r\n  Two. \r\n")
-    assert [(c.id, c.text, c.reference) for c in read_corpus(str(path))] == [
+    assert [(c.id, c.text, c.reference) for c in CorpusClosed(str(path)).lines] == [
         ("s001", "One.", None),
         ("s002", "Two.", None),
     ]
@@ -511,7 +511,7 @@ def test_a_plain_file_is_a_sentence_a_line(tmp_path):
 def test_names_of_columns_are_no_sentence(tmp_path):
     path = tmp_path / "c.tsv"
     path.write_text("id\tbucket\tsource\treference\na\t3-6\tOne.\t一。\n", encoding="utf8")
-    assert [line.text for line in read_corpus(str(path))] == ["One."]
+    assert [line.text for line in CorpusClosed(str(path)).lines] == ["One."]
 
 
 @pytest.mark.parametrize(
@@ -530,14 +530,14 @@ def test_a_corpus_that_cannot_be_spoken_is_refused_with_the_reason(tmp_path, con
     path = tmp_path / "c.tsv"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=words):
-        read_corpus(str(path))
+        len(CorpusClosed(str(path)).lines)
 
 
 def test_a_missing_corpus_is_refused_with_its_name(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.txt cannot be read: No such file"):
-        read_corpus(str(tmp_path / "nowhere.txt"))
+        len(CorpusClosed(str(tmp_path / "nowhere.txt")).lines)
     with pytest.raises(ConfigError, match="cannot be read"):
-        read_corpus(str(tmp_path))
+        len(CorpusClosed(str(tmp_path)).lines)
 
 
 def test_in_a_closed_loop_a_sentence_arrives_when_it_is_asked_for():
@@ -846,7 +846,7 @@ def test_a_corpus_is_spoken_in_an_order_that_length_does_not_follow(tmp_path):
         orders.append([delta.id for delta in arm.source.deltas()])
         words = [len(line.text.split()) for line in arm.source.lines]
     assert orders[0] == orders[1]
-    assert sorted(orders[0]) == sorted(line.id for line in read_corpus(None))
+    assert sorted(orders[0]) == sorted(line.id for line in CorpusClosed(None).lines)
     assert abs(np.corrcoef(np.arange(200), words)[0, 1]) < 0.2
 
 
