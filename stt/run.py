@@ -44,9 +44,12 @@ def main(argv: list[str] | None = None) -> int:
     hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; nohup ignores it
     if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
         signal.signal(hangup, _terminated)
-    from stt.config import check_choices, config_dir, register
+    from stt.config import check_choices, check_options, config_dir, register
 
+    # First, for Hydra takes no overrides on both sides of it.
+    arguments = sorted(arguments, key=lambda a: a not in ("-m", "--multirun"))
     try:
+        check_options(arguments)
         check_choices(arguments)
     except ConfigError as error:
         return _refuse(error)
@@ -69,8 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     decorate = hydra.main(
         config_path=str(config_dir().absolute()), config_name="config", version_base="1.3"
     )
-    # First, for Hydra takes no overrides on both sides of it.
-    sys.argv = [sys.argv[0], *sorted(arguments, key=lambda a: a not in ("-m", "--multirun"))]
+    sys.argv = [sys.argv[0], *arguments]
     try:
         decorate(task)()
         if len(sweep) > 1 and live:
