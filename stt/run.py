@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stt import process
-from stt.errors import ConfigError, ResultsError, SttError, refusals, refused
+from stt.errors import ConfigError, SttError, refusals, refused
 
 INTERRUPTED = 130
 
@@ -136,8 +136,9 @@ def _job(cfg: Any, sweep: list[tuple[Path, list[str]]]) -> int:
     except SttError as error:
         return _refuse(error)
     except KeyboardInterrupt:
-        where = f" in {folder}" if any(folder.iterdir()) else ""
-        print(f"stt: stopped; what was finished is recorded{where}", file=sys.stderr)
+        kept = f"what was finished is recorded in {folder}"
+        kept = kept if any(folder.iterdir()) else "nothing was measured yet"
+        print(f"stt: stopped; {kept}", file=sys.stderr)
         return INTERRUPTED
     finally:
         _leave(folder)
@@ -242,21 +243,12 @@ def _take_turns(arms: list[Any], seed: int) -> None:
 
 
 def _print(paths: list[Path], target: Any) -> bool:
-    """Report and verdict; False when the files of the report could not be written.
-
-    Raises:
-        ResultsError: nothing was measured just now, whatever earlier sessions hold.
-    """
+    """Report and verdict; False when the files of the report could not be written."""
     from stt import report, results
     from stt.summary import comparison, summary
     from stt.table import table
 
     runs = results.load(paths)
-    if not results.last_session(runs[0]):
-        raise ResultsError(
-            "No utterance was measured: the source gave no text to speak (code blocks, thinking, "
-            "tools and other roles are passed over). Earlier sessions are unchanged."
-        )
     frame, files = table(runs), []
     try:
         files = report.write(frame, paths[0])

@@ -93,7 +93,7 @@ class Stdin(Source):
         stream = self.stream or (sys.stdin and sys.stdin.buffer)
         if not stream or stream.closed:
             raise ConfigError("source=stdin, but standard input is closed. Pipe text into it.")
-        chunks = self._chunks(stream)
+        chunks = self._some(self._chunks(stream))
         head: list[Chunk] = []
         begun = b""
         while self.format == Format.auto and _OPEN.fullmatch(begun) and len(begun) < MAX_LINE_BYTES:
@@ -119,6 +119,15 @@ class Stdin(Source):
         wake, self._wake = self._wake, None
         if wake is not None:
             os.close(wake)  # wakes the thread that reads
+
+    def _some(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """`chunks`; at their end it is said if there was nothing but blanks in them."""
+        blank = True
+        for chunk in chunks:
+            blank = blank and not chunk[0].strip()
+            yield chunk
+        if blank and not self._closed:
+            raise ConfigError("Nothing arrived on standard input: pipe the text to speak into it.")
 
     def _chunks(self, stream: BinaryIO) -> Iterator[Chunk]:
         """Bytes as soon as there are any, and when that was."""
