@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from stt.charts import LEDGER
 from stt.device import Device
 from stt.engine import Synthesizer, Translator, Unit
 from stt.errors import EngineError
@@ -111,6 +112,23 @@ def test_a_bad_sentence_costs_only_itself(overlap, bad, status):
         "s3": Status.ok,
     }
     assert next(u for u in said if u.status == status).error
+
+
+def test_a_chart_calls_time_in_front_of_a_full_pipeline_a_wait_for_earlier_sentences():
+    class Slow(Beep):
+        def synthesize(self, text):
+            time.sleep(0.02)
+            yield AudioChunk(SOUND, 24000)
+
+    pipe = pipeline(unit=Unit.sentence)
+    pipe.synthesizer = Slow(Unit.sentence)
+    arrived_ns = monotonic_ns()  # of all at once
+    deltas = (Delta("One.", arrived_ns, f"s{i}", True) for i in range(12))
+    *_, last = pipe.run(deltas, Discard())
+    took = metrics(record(last, session=1, pass_=1, phase="measure"))
+    longest = max(LEDGER, key=lambda name: took[name])
+    assert took[longest] > took["ttfa_ms"] / 2
+    assert "earlier sentences" in LEDGER[longest][0]
 
 
 def test_what_the_source_raises_reaches_the_caller_after_what_came_before():
