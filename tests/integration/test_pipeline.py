@@ -153,6 +153,29 @@ def test_a_run_that_is_broken_off_names_what_was_in_flight():
     assert {u.status for u in left} == {Status.cancelled}
 
 
+@pytest.mark.parametrize("overlap", [True, False])
+def test_engines_that_are_closed_under_a_run_cancel_what_is_left_of_it(overlap, caplog):
+    class Freed(Words):
+        def close(self):
+            self.model = None
+
+        def translate(self, text):
+            time.sleep(0.05)
+            yield from super().translate(getattr(self, "model", text).strip())
+
+    pipe = pipeline(overlap)
+    pipe.translator = Freed()
+    ended = []
+    for utterance in pipe.run(
+        (Delta(f"{n}.", monotonic_ns(), f"s{n}", True) for n in range(4)), Discard()
+    ):
+        ended.append(utterance)
+        pipe.close()
+    assert (ended[0].status, ended[0].error) == (Status.ok, None)
+    assert {(u.status, u.error) for u in ended[2:]} == {(Status.cancelled, "the run was stopped")}
+    assert not caplog.records, "nothing went wrong"
+
+
 def test_an_engine_that_hung_and_cannot_be_loaded_again_costs_sentences_not_the_run():
     pipe = pipeline()
 
