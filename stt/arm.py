@@ -15,6 +15,7 @@ from typing import Any
 from stt import environment, results, stored
 from stt.config import build, check_values
 from stt.device import device_of_voice, require
+from stt.errors import ResultsError
 from stt.messages import Delta, Status, Utterance
 from stt.pipeline import Pipeline
 from stt.player import playback
@@ -146,7 +147,7 @@ class Arm:
         return [order.choice(lines[a:b]) for a, b in pairwise(edges) if a < b]
 
     def utterances(self) -> Generator[Utterance]:
-        """Measure: yield every utterance after it was recorded."""
+        """Measure: yield every utterance after it was recorded. Raises ResultsError where there was none."""
         assert self._run is not None
         limit = self.cfg.measure.limit
         self.pipeline.told.clear()  # in a warm-up nothing was to be heard
@@ -167,6 +168,11 @@ class Arm:
                         self._record(utterance, number, "measure")
                         yield utterance
             self._complete = True
+            if not self._run.measured():
+                raise ResultsError(
+                    "No utterance was measured: the source gave no text to speak (code blocks, "
+                    "thinking, tools and other roles are passed over)."
+                )
         except (KeyboardInterrupt, GeneratorExit):
             self.sink.stop()
             for utterance in self.pipeline.cancelled():

@@ -67,14 +67,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def quality(rows: pd.DataFrame) -> tuple[float, float] | None:
-    """chrF and BLEU on characters over the first pass; None where nothing was translated."""
+    """chrF and BLEU on characters of what was said in the first pass; None where no translation was."""
     from stt.quality import bleu, chrf, messages
 
     scored = rows[rows["translates"]]
     if (scored["translation"] == scored["source"]).all():  # nothing was translated
         return None
-    said = messages(scored[["id", "pass", "reference", "translation"]].to_dict("records"))
-    if not said:
+    said = messages(scored[["id", "pass", "status", "reference", "translation"]].to_dict("records"))
+    if not any(said.values()):
         return None
     texts, references = list(said.values()), [reference for _, reference in said]
     return chrf(texts, references), bleu(texts, references)

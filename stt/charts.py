@@ -31,7 +31,7 @@ STYLE = {
 BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 """Behind text, which the line of the limit would run through."""
 LEDGER = {
-    "segment_ms": ("cut the sentence", DARK, ""),
+    "segment_ms": ("wait for its end, or for earlier sentences", DARK, ""),
     "wait_translate_ms": ("wait in a queue", GREY, ""),
     "translate_first_ms": ("translate up to the first clause", BLUE, ""),
     "wait_synthesize_ms": ("wait in a queue", GREY, ""),

@@ -198,11 +198,11 @@ def more_breaks(sessions: list[list[dict[str, Any]]], new: list[dict[str, Any]])
 
 
 def worse_said(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str | None:
-    """Says that translations are worse by chrF than those of `old`, or None (paired bootstrap, 5 %)."""
+    """Says that what was said in both is a worse translation by chrF than that of `old`, or None (paired bootstrap, 5 %)."""
     from stt.quality import chrf, messages, paired_p
 
     was, is_ = (messages(records) for records in (old, new))
-    both = [message for message in is_ if message in was]
+    both = [message for message in is_ if is_[message] and was.get(message)]
     if not both or all(was[message] == is_[message] for message in both):
         return None
     references = [reference for _, reference in both]

@@ -142,6 +142,31 @@ def choices(cfg: Any) -> dict[str, str]:
     return {group: str(chosen[group]) for group in GROUPS if group in chosen}
 
 
+def check_options(arguments: list[str]) -> None:
+    """Refuse an option that does not exist in a sentence, where Hydra prints its whole usage.
+
+    Raises:
+        ConfigError: for example for `--hlep`.
+    """
+    from argparse import ArgumentError
+
+    from hydra._internal.utils import get_args_parser  # the one that it will read them with
+
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    shown = "`python -m stt.run --help` shows what can be asked for"
+    try:
+        _, unknown = parser.parse_known_args(arguments)
+    except ArgumentError as error:
+        raise ConfigError(f"{error}; {shown}.") from error
+    if wrong := [word for word in unknown if word.startswith("-")]:
+        raise ConfigError(f"there is no option {wrong[0]}; {shown}.")
+    if unknown:
+        raise ConfigError(
+            f"{unknown[0]} stands behind an option, others before it: write options first."
+        )
+
+
 def check_choices(overrides: list[str]) -> None:
     """Refuse an option that does not exist before Hydra does, with the nearest names, and a folder that Hydra would ignore.
 

@@ -29,6 +29,10 @@ class Status(StrEnum):
     degenerate = "degenerate"
 
 
+LOST = (Status.failed, Status.timeout, Status.cancelled)
+"""Not spoken to its end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
     """A piece of source text as it arrived.

@@ -18,7 +18,7 @@ METRICS: dict[str, str] = {
     "translate_first_ms": "translation started -> first target clause [ms]",
     "synthesize_ms": "synthesis started -> ended, waits for further clauses included [ms]",
     "synthesize_first_ms": "synthesis started -> first audio chunk [ms]",
-    "segment_ms": "last source character arrived -> sentence cut [ms]",
+    "segment_ms": "last source character arrived -> sentence cut, waits for its end and for earlier ones included [ms]",
     "wait_translate_ms": "sentence cut -> translation started [ms]",
     "wait_synthesize_ms": "first target clause -> synthesis started [ms]",
     "rtf": "synthesis time / audio duration [ratio]",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from stt import cells, charts, stored
 from stt.messages import Status
-from stt.sinks import file_name
+from stt.sinks import spoken
 from stt.statistics import percentile
 
 if TYPE_CHECKING:
@@ -89,12 +89,12 @@ def _utterances(rows: pd.DataFrame, limit_ms: float, folder: Path) -> Iterator[s
     )
     path = Path(rows["path"].iloc[0])
     held = rows["header"].iloc[0]
-    audio = Path((held["config"].get("sink") or {}).get("path") or path / "audio")
+    audio = (held["config"].get("sink") or {}).get("path")
     yield _key(limit_ms)
     yield '<input type="search" placeholder="id, status or words" aria-label="Show utterances with"><output></output>'
     yield f'<div class="scroll"><table class="utterances"><thead><tr>{"".join(heads)}</tr></thead><tbody>'
     for _, row in rows.iterrows():
-        yield _row(row, scale, limit_ms, _spoken(audio, str(row["id"]), folder))
+        yield _row(row, scale, limit_ms, _link(spoken(path, audio, str(row["id"])), folder))
     ran = {name: stored.latest(held, name) for name in ("effective", "load", "environment")}
     shown = json.dumps({**ran, "config": held["config"]}, indent=1, ensure_ascii=False)
     yield "</tbody></table></div><details><summary>What was asked and what really ran</summary>"
@@ -162,10 +162,8 @@ def _timeline(row: pd.Series[Any], scale: float, limit_ms: float) -> str:
     )
 
 
-def _spoken(folder: Path, utterance: str, start: Path) -> str | None:
-    """Link to the WAV file of an utterance, where there is one and no other of that name."""
-    file = folder / f"{file_name(utterance)}.wav"
-    if not file.is_file() or file.with_stem(f"{file.stem}-2").exists():
+def _link(file: Path | None, start: Path) -> str | None:
+    if file is None:
         return None
     from urllib.parse import quote
 

@@ -62,6 +62,7 @@ class Pipeline:
         self.language = language
         self.clock = clock
         self.told: set[str] = set()  # kinds of failure that were said
+        self.closed = False
         self._effective: dict[str, dict[str, Any]] = {}
         self._stream: Stream | None = None
 
@@ -72,6 +73,7 @@ class Pipeline:
             EngineUnavailable: something is missing; the message says how to get it.
             UnsupportedDevice: the device is not there or does not fit.
         """
+        self.closed = False
         self._effective["translator"] = engine.load(self.translator, self.device)
         self._effective["tts"] = engine.load(self.synthesizer, self.voice_device)
 
@@ -80,7 +82,8 @@ class Pipeline:
         return {stage: dict(facts) for stage, facts in self._effective.items()}
 
     def close(self) -> None:
-        """Close both engines."""
+        """Close both engines; what a run asks of them from now on is cancelled."""
+        self.closed = True
         self.translator.close()
         self.synthesizer.close()
 

@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from stt.messages import LOST
+
 
 def chrf(translations: Sequence[str], references: Sequence[str]) -> float:
     """Character n-gram F-score of a corpus (Popović 2015), as sacrebleu computes it; 0 to 100."""
@@ -20,7 +22,8 @@ def bleu(translations: Sequence[str], references: Sequence[str]) -> float:
 
 
 def messages(records: Iterable[Mapping[Any, Any]]) -> dict[tuple[str, str], str]:
-    """Translations of the first pass by message and reference, where there is one; what failed said nothing.
+    """Translations of the first pass by message and reference, where there is one; what was not spoken to its end,
+    whichever engine failed, said nothing.
 
     A corpus line of two sentences is two utterances (s007, s007.2) with one reference.
     """
@@ -29,7 +32,7 @@ def messages(records: Iterable[Mapping[Any, Any]]) -> dict[tuple[str, str], str]
     said: dict[tuple[str, str], str] = defaultdict(str)
     for r in known:
         if r["pass"] == first:
-            text = r["translation"] if isinstance(r["translation"], str) else ""
+            text = "" if r["status"] in LOST else r["translation"]
             said[re.sub(r"\.\d+$", "", r["id"]), r["reference"]] += text
     return said
 

@@ -10,6 +10,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,7 @@ class RunFolder:
         self.done: set[tuple[int, str]] = set()
         self._lines = lines
         self._start = 0  # of this session's records, in bytes
+        self._made = False  # by this session
 
     @classmethod
     def open(cls, path: Path, header: dict[str, Any], *, resume: bool) -> RunFolder:
@@ -88,6 +90,7 @@ class RunFolder:
                 "Choose another hydra.run.dir."
             )
         self._lines.mend()
+        self._made = not held
         sessions: list[dict[str, Any]] = held.get("sessions", [])
         ran = {name: header.get(name) for name in ("effective", "environment")}
         if resume and sessions:
@@ -147,7 +150,14 @@ class RunFolder:
         self.finish(valid={"ok": False, "reasons": reasons})
 
     def close(self) -> None:
-        """Let go of the folder. Safe to call twice."""
+        """Let go of the folder; files that this session made it removes if it measured nothing. Safe to call twice."""
+        if self._made and not self.measured():
+            with suppress(
+                OSError
+            ):  # a system may refuse, with the records still open: then both stay
+                (self.path / RECORDS).unlink()  # still locked: nobody else has begun
+                (self.path / HEADER).unlink(missing_ok=True)
+        self._made = False
         self._lines.close()
 
 

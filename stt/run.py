@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stt import process
-from stt.errors import ConfigError, ResultsError, SttError, refusals, refused
+from stt.errors import ConfigError, SttError, refusals, refused
 
 INTERRUPTED = 130
 
@@ -44,9 +44,12 @@ def main(argv: list[str] | None = None) -> int:
     hangup = getattr(signal, "SIGHUP", None)  # the terminal was closed; nohup ignores it
     if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
         signal.signal(hangup, _terminated)
-    from stt.config import check_choices, config_dir, register
+    from stt.config import check_choices, check_options, config_dir, register
 
+    # First, for Hydra takes no overrides on both sides of it.
+    arguments = sorted(arguments, key=lambda a: a not in ("-m", "--multirun"))
     try:
+        check_options(arguments)
         check_choices(arguments)
     except ConfigError as error:
         return _refuse(error)
@@ -69,8 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     decorate = hydra.main(
         config_path=str(config_dir().absolute()), config_name="config", version_base="1.3"
     )
-    # First, for Hydra takes no overrides on both sides of it.
-    sys.argv = [sys.argv[0], *sorted(arguments, key=lambda a: a not in ("-m", "--multirun"))]
+    sys.argv = [sys.argv[0], *arguments]
     try:
         decorate(task)()
         if len(sweep) > 1 and live:
@@ -134,8 +136,9 @@ def _job(cfg: Any, sweep: list[tuple[Path, list[str]]]) -> int:
     except SttError as error:
         return _refuse(error)
     except KeyboardInterrupt:
-        where = f" in {folder}" if any(folder.iterdir()) else ""
-        print(f"stt: stopped; what was finished is recorded{where}", file=sys.stderr)
+        kept = f"what was finished is recorded in {folder}"
+        kept = kept if any(folder.iterdir()) else "nothing was measured yet"
+        print(f"stt: stopped; {kept}", file=sys.stderr)
         return INTERRUPTED
     finally:
         _leave(folder)
@@ -240,22 +243,12 @@ def _take_turns(arms: list[Any], seed: int) -> None:
 
 
 def _print(paths: list[Path]) -> bool:
-    """Report and verdict; False when the files of the report could not be written.
-
-    Raises:
-        ResultsError: nothing was measured just now, whatever earlier sessions hold.
-    """
+    """Report and verdict; False when the files of the report could not be written."""
     from stt import results
     from stt.report import Report
     from stt.table import table
 
-    runs = results.load(paths)
-    if not results.last_session(runs[0]):
-        raise ResultsError(
-            "No utterance was measured: the source gave no text to speak (code blocks, thinking, "
-            "tools and other roles are passed over). Earlier sessions are unchanged."
-        )
-    report, files = Report(table(runs)), []
+    report, files = Report(table(results.load(paths))), []
     try:
         files = report.write(paths[0])
     except OSError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 
 from stt.audio import WavFile, resample
@@ -63,7 +65,7 @@ class Wav(Sink):
         Raises:
             ConfigError: it cannot be made.
         """
-        self._folder = Path(self.path) if self.path else folder / "audio"
+        self._folder = _folder(folder, self.path)
         self._run: WavFile | None = None
         self._one: WavFile | None = None
         self._rate = 0
@@ -77,7 +79,7 @@ class Wav(Sink):
     def write(self, utterance_id: str, chunk: AudioChunk) -> None:
         """Append to the utterance's file and to run.wav (resampled there if its rate differs)."""
         if self._one is None:
-            self._one = WavFile(self._free(file_name(utterance_id)), chunk.sample_rate)
+            self._one = WavFile(self._free(_stem(utterance_id)), chunk.sample_rate)
         if self._run is not None and self._run.frames >= LONGEST_FRAMES:
             full, self._run = self._run, None
             full.close()
@@ -94,20 +96,39 @@ class Wav(Sink):
             one.close()
 
     def close(self) -> None:
-        """Close run.wav, too."""
+        """Close run.wav, too; a run in which nothing was said keeps no folder for it."""
         one, self._one, run, self._run = self._one, None, self._run, None
         for file in (one, run):
             if file is not None:
                 file.close()
+        if not self.path and self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
 
     def _free(self, stem: str) -> Path:
-        path, number = self._folder / f"{stem}.wav", 1
-        while path.exists():
-            number += 1
-            path = self._folder / f"{stem}-{number}.wav"
-        return path
+        return next(path for path in _files(self._folder, stem) if not path.exists())
 
 
-def file_name(utterance_id: str) -> str:
+def spoken(run: Path, path: str | None, utterance_id: str) -> Path | None:
+    """The file that `Wav` wrote of an utterance; None where there is none, or several sessions have one.
+
+    Args:
+        run: the run folder.
+        path: the sink's.
+    """
+    first, second = islice(_files(_folder(run, path), _stem(utterance_id)), 2)
+    return first if first.is_file() and not second.exists() else None
+
+
+def _folder(run: Path, path: str | None) -> Path:
+    return Path(path) if path else run / "audio"
+
+
+def _files(folder: Path, stem: str) -> Iterator[Path]:
+    """The names a file may have, best first."""
+    yield folder / f"{stem}.wav"
+    yield from (folder / f"{stem}-{number}.wav" for number in count(2))
+
+
+def _stem(utterance_id: str) -> str:
     # Ids come from the outside (an LLM's message ids): nothing in them may leave the folder.
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", utterance_id).strip(".")[:80] or "utterance"

@@ -11,7 +11,7 @@ from typing import Any
 
 from stt.audio import Onset
 from stt.errors import EngineUnavailable, reason
-from stt.messages import AudioChunk, Clause, Sentence, Status, Utterance
+from stt.messages import LOST, AudioChunk, Clause, Sentence, Status, Utterance
 from stt.timeline import Clock, Timeline
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Job:
     @property
     def lost(self) -> bool:
         """True when it will not be spoken to its end."""
-        return self.status in (Status.failed, Status.timeout, Status.cancelled)
+        return self.status in LOST
 
     def end(self, status: Status, error: str) -> None:
         """Give it a status, unless an earlier stage gave it a graver one."""

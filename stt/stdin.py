@@ -86,6 +86,7 @@ class Stdin(Source):
         self.stream: BinaryIO | None = None
         self._speech = Speech(self.skipped)
         self._closed = False
+        self._blank = True  # nothing but spaces has come
         self._wake: int | None = None
 
     def deltas(self) -> Iterator[Delta]:
@@ -93,7 +94,7 @@ class Stdin(Source):
         stream = self.stream or (sys.stdin and sys.stdin.buffer)
         if not stream or stream.closed:
             raise ConfigError("source=stdin, but standard input is closed. Pipe text into it.")
-        chunks = self._chunks(stream)
+        chunks = self._noted(self._chunks(stream))
         head: list[Chunk] = []
         begun = b""
         while self.format == Format.auto and _OPEN.fullmatch(begun) and len(begun) < MAX_LINE_BYTES:
@@ -112,6 +113,8 @@ class Stdin(Source):
             yield from self._json(chunks)
         else:
             yield from self._text(chunks, typed=stream.isatty())
+        if self._blank and not self._closed:
+            raise ConfigError("Nothing arrived on standard input: pipe the text to speak into it.")
 
     def close(self) -> None:
         """Stop reading, even while nothing comes (where the system lets a read be watched)."""
@@ -119,6 +122,11 @@ class Stdin(Source):
         wake, self._wake = self._wake, None
         if wake is not None:
             os.close(wake)  # wakes the thread that reads
+
+    def _noted(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        for chunk in chunks:
+            self._blank = self._blank and not chunk[0].strip()
+            yield chunk
 
     def _chunks(self, stream: BinaryIO) -> Iterator[Chunk]:
         """Bytes as soon as there are any, and when that was."""

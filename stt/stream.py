@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 POLL_S = 0.2
 """How often hanging engines are looked for; it delays no utterance."""
+STOPPED = "the run was stopped"
 
 
 class Stream:
@@ -107,7 +108,7 @@ class Stream:
         left = [job for job in self._jobs.values() if job is not self._yielded]
         self._jobs.clear()
         for job in left:
-            job.end(Status.cancelled, "the run was stopped")
+            job.end(Status.cancelled, STOPPED)
         return [job.utterance() for job in left]
 
     def _release(self, job: Job) -> None:
@@ -178,7 +179,7 @@ class Stream:
                 else:
                     held.append(clause.text)
         except Exception as error:
-            job.end(Status.failed, _why("translator", error))
+            self._blame(job, "translator", error)
         if not stage.rest():
             return
         job.timeline.mark("translate_end")
@@ -205,7 +206,7 @@ class Stream:
             if not job.lost:
                 self._speak(job, text if text is not None else job.unspoken, stage)
         except Exception as error:
-            job.end(Status.failed, _why("synthesizer", error))
+            self._blame(job, "synthesizer", error)
         if not stage.rest():
             return
         if text is None:
@@ -231,7 +232,7 @@ class Stream:
                 try:
                     self._sink.write(job.sentence.id, chunk)
                 except Exception as error:
-                    job.end(Status.failed, _why("sink", error))
+                    self._blame(job, "sink", error)
                     return
                 job.hear(chunk, handed_ns)
 
@@ -242,18 +243,18 @@ class Stream:
             with self._storing:
                 self._sink.end(job.sentence.id)
         except Exception as error:
-            job.end(Status.failed, _why("sink", error))
+            self._blame(job, "sink", error)
         try:
             self._judge(job)
         except Exception as error:
-            job.end(Status.failed, _why("engine", error))
+            self._blame(job, "engine", error)
         self._tell(job)
         job.spoken.set()
         self._done.put(job)
 
     def _tell(self, job: Job) -> None:
         """Who listens does not read records: what is lost is said at once, but only once of each kind."""
-        if not job.lost or job.error is None:
+        if job.status not in (Status.failed, Status.timeout) or job.error is None:
             return
         kind = re.split(r"[\d'\"]", job.error)[0]  # figures and quotations are of this sentence
         if kind not in self._pipeline.told:
@@ -280,7 +281,10 @@ class Stream:
         elif self._pipeline.fallback:
             job.end(Status.fallback, self._pipeline.fallback)
 
-
-def _why(stage: str, error: Exception) -> str:
-    log.debug("%s failed", stage, exc_info=error)
-    return f"{stage}: {reason(error)}"
+    def _blame(self, job: Job, stage: str, error: Exception) -> None:
+        """End `job` for what `stage` raised. An engine that was closed under it may raise anything: that is no fault of its own."""
+        log.debug("%s failed", stage, exc_info=error)
+        if self._pipeline.closed:
+            job.end(Status.cancelled, STOPPED)
+        else:
+            job.end(Status.failed, f"{stage}: {reason(error)}")

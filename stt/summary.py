@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stt import cells
 from stt.errors import ResultsError
+from stt.messages import LOST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +71,9 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
     lines += [cells.table(("stage (ok only)", "median"), stages), ""]
     quality = cells.quality(rows)
     if quality:
-        lines.append(f"quality: chrF {quality[0]:.2f}, BLEU(char) {quality[1]:.2f}")
+        lost = rows["status"].isin(LOST).any()
+        note = " (what was not spoken to its end counts as nothing said)" if lost else ""
+        lines.append(f"quality: chrF {quality[0]:.2f}, BLEU(char) {quality[1]:.2f}{note}")
     lines.append(f"utterances: {cells.statuses(rows)}")
     lines += [said for said in (cells.loading(first), first["busy"]) if said]
     if held := first["load"].get("peak_memory_bytes"):

@@ -6,6 +6,7 @@ import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from stt.errors import EngineError
 from stt.messages import Clause
 from stt.translator.clauses import Clauses
 from stt.translator.loops import ATTEMPTS, loop
@@ -33,6 +34,7 @@ class Streaming:
         """`min_clause_chars`: a shorter clause waits for the next one."""
         self._min_chars = min_clause_chars
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
+        self._closed = False
 
     def clauses(
         self, decode: Decode, source_tokens: int, text: str, numbers: Numbers
@@ -40,6 +42,9 @@ class Streaming:
         """Yield each clause of the translation of `text` the moment its last token is known.
 
         A sentence in which the model loops is decoded again without the loop.
+
+        Raises:
+            EngineError: the engine was closed before this sentence was decoded.
         """
         found: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
         growing = _Growing(text, lambda: Clauses(self._min_chars, numbers))
@@ -58,15 +63,19 @@ class Streaming:
                 tokens = decode(step, growing.again(), forbidden)
             return tokens
 
-        decoding = self._thread.submit(work)
-        decoding.add_done_callback(lambda _: found.put(None))
         given_tokens = index = 0
         try:
+            decoding = self._thread.submit(work)
+            decoding.add_done_callback(lambda _: found.put(None))
             while (clause := found.get()) is not None:
                 part, so_far = clause
                 yield Clause(part, index, False, so_far - given_tokens, source_tokens)
                 given_tokens, index = so_far, index + 1
             tokens = decoding.result()
+        except Exception as error:  # of a thread that takes no more, or a model that is gone
+            if self._closed:
+                raise EngineError("The translator is closed.") from error
+            raise
         finally:
             abandoned = True
         rest, truncated = growing.clauses.rest(), tokens[-1:] != ["</s>"]
@@ -74,6 +83,7 @@ class Streaming:
 
     def close(self) -> None:
         """End the thread, as soon as a sentence that is being decoded is."""
+        self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 

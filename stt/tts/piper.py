@@ -45,6 +45,12 @@ class Piper(Synthesizer):
             ConfigError: no voice is named, or the speaker does not exist.
             EngineUnavailable: the extra or the voice is missing, or the voice is not one.
         """
+        from importlib.metadata import version
+
+        import onnxruntime
+        import piper
+        from piper.config import PiperConfig
+
         if self.model is None:
             raise ConfigError(
                 "tts=piper needs a voice: tts.model=/path/to/voice.onnx, with voice.onnx.json "
@@ -52,12 +58,6 @@ class Piper(Synthesizer):
                 "`python -m piper.download_voices NAME` fetches a published one; each has its own "
                 "licence."
             )
-        from importlib.metadata import version
-
-        import onnxruntime
-        import piper
-        from piper.config import PiperConfig
-
         path = Path(self.model).expanduser()
         settings = Path(f"{path}.json")
         if missing := [str(file) for file in (path, settings) if not file.is_file()]:

@@ -107,6 +107,23 @@ def test_ctrl_c_ends_a_live_stream_that_waits_for_text(start, tmp_path):
     assert len(list((tmp_path / "r" / "audio").glob("*.wav"))) == 4  # one each, and all in one
 
 
+def test_ctrl_c_before_any_text_came_leaves_no_folder_and_says_that_there_is_nothing(tmp_path):
+    folder = tmp_path / "r"
+    quick = ["translator=echo", "tts=tone", "measure.warmup_max=0", f"hydra.run.dir={folder}"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "stt.run", "source=stdin", *quick],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed,
+    ) as process:  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not (folder / stored.HEADER).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "stt: stopped; nothing was measured yet\n"
+    assert process.returncode == 130
+    assert not folder.exists()
+
+
 SWEEP = ["-m", "translator.delay_ms=200,100", "hydra.sweep.subdir=r"]
 COMPARISON = ["measure.against=[baseline]"]
 

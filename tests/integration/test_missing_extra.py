@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -88,3 +91,17 @@ def test_the_default_speaks_without_any_extra(without, tmp_path, stt_run):
     )
     assert done.returncode == 0, done.stderr
     assert list(results.read(tmp_path / "r")["status"]) == ["ok"] * 3
+
+
+def test_the_doctor_asks_for_an_engines_extra_before_its_voice(without):
+    command = [sys.executable, "-m", "stt.doctor", "tts=piper"]
+    for missing, wanted in (("piper", "'.[piper]'"), ("", "tts.model=/path/to/voice.onnx")):
+        if not missing and not find_spec("piper"):
+            continue
+        environment = {**os.environ, **without(missing)}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 1
+        assert wanted in done.stdout
+        assert ("tts.model" in done.stdout) == (not missing)

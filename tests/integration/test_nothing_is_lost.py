@@ -99,13 +99,16 @@ def test_an_answer_as_curl_prints_it_is_spoken(tmp_path):
 @pytest.mark.parametrize(
     ("content", "why"),
     [
+        ("", "stt: Nothing arrived on standard input: pipe the text to speak into it.\n"),
+        ("\n  \n", "Nothing arrived on standard input"),
         ("```python\nprint(1)\n```\n", "code blocks"),
         ('{"content": null, "tool_calls": [{"id": "c"}]}\n', "tools"),
         ('{"content": "Hel\n', "broken JSON (1). If it is to be spoken as it stands, use source.format=text"),
     ],
 )  # fmt: skip
-def test_why_nothing_is_spoken_is_said(tmp_path, content, why):
-    command = [sys.executable, "-m", "stt.run", "source=stdin", *QUICK]
+def test_why_nothing_is_spoken_is_said_and_no_folder_left(tmp_path, content, why):
+    command = [sys.executable, "-m", "stt.run", "source=stdin", "sink=wav", *QUICK[:2]]
+    command += ["measure.warmup_max=1"]
     done = subprocess.run(
         [*command, f"hydra.run.dir={tmp_path / 'r'}"],
         input=content, capture_output=True, text=True, timeout=60, check=False,
@@ -113,6 +116,7 @@ def test_why_nothing_is_spoken_is_said(tmp_path, content, why):
     assert done.returncode == 2
     assert why in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from stt.charts import LEDGER
 from stt.device import Device
 from stt.engine import Synthesizer, Translator, Unit
 from stt.errors import EngineError
@@ -113,6 +114,23 @@ def test_a_bad_sentence_costs_only_itself(overlap, bad, status):
     assert next(u for u in said if u.status == status).error
 
 
+def test_a_chart_calls_time_in_front_of_a_full_pipeline_a_wait_for_earlier_sentences():
+    class Slow(Beep):
+        def synthesize(self, text):
+            time.sleep(0.02)
+            yield AudioChunk(SOUND, 24000)
+
+    pipe = pipeline(unit=Unit.sentence)
+    pipe.synthesizer = Slow(Unit.sentence)
+    arrived_ns = monotonic_ns()  # of all at once
+    deltas = (Delta("One.", arrived_ns, f"s{i}", True) for i in range(12))
+    *_, last = pipe.run(deltas, Discard())
+    took = metrics(record(last, session=1, pass_=1, phase="measure"))
+    longest = max(LEDGER, key=lambda name: took[name])
+    assert took[longest] > took["ttfa_ms"] / 2
+    assert "earlier sentences" in LEDGER[longest][0]
+
+
 def test_what_the_source_raises_reaches_the_caller_after_what_came_before():
     def deltas():
         yield Delta("One.", monotonic_ns(), "a", True)
@@ -133,6 +151,29 @@ def test_a_run_that_is_broken_off_names_what_was_in_flight():
     left = pipe.cancelled()
     assert "Please hang." in [u.sentence.text for u in left]
     assert {u.status for u in left} == {Status.cancelled}
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_engines_that_are_closed_under_a_run_cancel_what_is_left_of_it(overlap, caplog):
+    class Freed(Words):
+        def close(self):
+            self.model = None
+
+        def translate(self, text):
+            time.sleep(0.05)
+            yield from super().translate(getattr(self, "model", text).strip())
+
+    pipe = pipeline(overlap)
+    pipe.translator = Freed()
+    ended = []
+    for utterance in pipe.run(
+        (Delta(f"{n}.", monotonic_ns(), f"s{n}", True) for n in range(4)), Discard()
+    ):
+        ended.append(utterance)
+        pipe.close()
+    assert (ended[0].status, ended[0].error) == (Status.ok, None)
+    assert {(u.status, u.error) for u in ended[2:]} == {(Status.cancelled, "the run was stopped")}
+    assert not caplog.records, "nothing went wrong"
 
 
 def test_an_engine_that_hung_and_cannot_be_loaded_again_costs_sentences_not_the_run():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 
-from stt import results
+from stt import jsonl, results, stored
 from stt.device import Device
 from stt.engine import Unit
 from stt.messages import Status
@@ -117,3 +117,20 @@ def test_people_who_come_at_random_wait_for_each_other_but_not_for_a_loudspeaker
     assert not any("loudspeaker_free_ns" in r.get("facts", {}) for r in records)
     assert "heard later" not in done.stdout
     assert "INVALID run: latency drifted during the run" in done.stdout
+
+
+def test_a_pass_that_is_resumed_has_its_own_times_not_those_of_the_first(tmp_path, stt_run):
+    command = [
+        *("source=corpus_poisson", "source.per_s=100", "measure.limit=10", "measure.passes=2"),
+        *("translator=echo", "tts=tone", "measure.warmup_max=0", f"hydra.run.dir={tmp_path}"),
+    ]
+    assert stt_run(*command).returncode == 0
+    file = tmp_path / stored.RECORDS
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:14]))  # killed in the second pass
+    assert stt_run(*command, "resume=true").returncode == 0
+    source = CorpusPoisson(None, per_s=100.0, seed=0)
+    passes = [[pause for _, [(_, pause)] in islice(source.schedule(), 10)] for _ in (1, 2)]
+    came = [record["arrived_ns"] for record in jsonl.read(file)[0][14:]]
+    assert [b - a for a, b in pairwise(came)] == [round(1e9 * s) for s in passes[1][4:9]]
+    assert passes[0] != passes[1]

@@ -164,6 +164,10 @@ def test_a_killed_run_keeps_what_was_finished_and_resumes(tmp_path):
         (["translator=echo,embedded"], "To sweep over these values add -m"),
         (["translator"], "It needs a value: name=value."),
         (["translator = echo"], "translator = echo cannot be read"),
+        (["--hlep"], "stt: there is no option --hlep; `python -m stt.run --help` shows"),
+        (["--translator=echo", "tts=tone"], "there is no option --translator=echo; `python"),
+        (["--cfg", "jobs"], "invalid choice: 'jobs' (choose from 'job', 'hydra', 'all'); `python"),
+        (["tts=tone", "--cfg", "job"], "stands behind an option, others before it: write options"),
         (["source.path=it's"], "Write name=value without spaces around =, and a text with special"),
         (["+experiment=phase1", "+experiment=bench"], "Name one of them."),
         (["hydra.run.dir="], "hydra.run.dir= names no folder."),
@@ -188,6 +192,7 @@ def test_a_wrong_request_gets_one_clear_sentence(tmp_path, arguments, said):
     assert code == 2
     assert said in err
     assert "Traceback" not in err
+    assert "usage:" not in err
     assert not list(tmp_path.glob("r/*"))
 
 

@@ -160,7 +160,10 @@ def test_any_split_of_text_with_escapes_gives_the_same_text(text, cuts):
         source = Stdin(Format.text)
         source.stream = io.BytesIO()
         source.stream.read1 = lambda _: next(parts).encode()
-        return "".join(delta.text for delta in source.deltas())
+        found: list[str] = []
+        with contextlib.suppress(ConfigError):  # nothing but spaces, and it is said so
+            found.extend(delta.text for delta in source.deltas())
+        return "".join(found)
 
     assert read(cuts) == read([]) == read(range(len(text)))
 

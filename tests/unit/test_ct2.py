@@ -321,3 +321,32 @@ def test_closing_waits_for_no_decoding_that_hangs():
     translator.close()
     assert time.perf_counter() - began < 1
     hang.set()
+
+
+def test_a_sentence_that_waits_for_a_decoder_which_is_closed_says_so():
+    translator = engine()
+    translator.load(Device("cpu", 1))
+    busy = threading.Event()
+    translator._streaming._thread.submit(busy.wait)
+    threading.Timer(0.1, translator.close).start()
+    try:
+        with pytest.raises(EngineError, match=r"^The translator is closed\.$"):
+            list(translator.translate("The server is back."))
+    finally:
+        busy.set()
+    with pytest.raises(EngineError, match="closed"):
+        list(translator.translate("The server is back."))
+
+
+def test_a_decoder_that_is_closed_while_it_decodes_again_says_so(monkeypatch):
+    translator = engine()
+    translator.load(Device("cpu", 1))
+    decode = translator._decode
+
+    def closing(*given, **options):
+        translator.close()
+        return decode(*given, **options)
+
+    monkeypatch.setattr(translator, "_decode", closing)
+    with pytest.raises(EngineError, match=r"^The translator is closed\.$"):
+        list(translator.translate("The server is back."))

@@ -173,7 +173,9 @@ def test_a_pass_that_skipped_sentences_is_noticed(
 def test_warm_ups_alone_are_no_measurement(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = write(tmp_path / "r", header("k"), sentences=0, passes=1)
+    run = write(tmp_path / "r", header("k"), sentences=1, passes=1)
+    lines = (run / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "records.jsonl").write_bytes(b"".join(lines[:-1]))  # as kill -9 leaves it
     assert gate(capsys, run)[:2][0] == 2
     assert "no measured utterance" in gate(capsys, run)[1]
 
@@ -249,6 +251,20 @@ def test_a_run_against_itself_proves_nothing(
     assert status == 2
     assert "compared with itself" in last
     assert "Copy the folder" in last
+
+
+def test_a_voice_that_fails_is_not_called_a_worse_translation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = rewrite(
+        write(tmp_path / "base", header("k"), seed=1),
+        lambda _, line: line.update(reference=line["translation"]),
+    )
+    run = rewrite(copied(base, tmp_path), lambda n, line: n % 2 and line.update(status="failed"))
+    status, last, text = gate(capsys, run, "--against", base)
+    assert status == 2
+    assert "utterances failed" in last
+    assert "translations" not in text
 
 
 def test_a_faster_run_that_says_it_worse_cannot_be_judged(

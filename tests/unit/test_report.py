@@ -364,6 +364,25 @@ def test_text_that_nobody_translated_has_no_quality(tmp_path):
     assert "quality" not in summary(run)
 
 
+def test_a_translation_that_no_voice_spoke_has_no_quality(tmp_path):
+    def fail(run, count):
+        records = run / "records.jsonl"
+        lines = [json.loads(line) for line in records.read_bytes().splitlines()]
+        for line in [line for line in lines if line["phase"] == "measure"][:count]:
+            line.update(status="failed", error="synthesizer: no", chunks=[], translation="よい。")
+        records.write_bytes(b"".join(jsonl.dumps(line) + b"\n" for line in lines))
+        said = re.search(r"quality: chrF (\S+), BLEU\S+ \S+?(?: \((.*)\))?\n", summary(run))
+        return said and (float(said[1]), said[2])
+
+    runs = [write(tmp_path / f"{n}", header("0"), sentences=20, passes=1) for n in (0, 5, 20)]
+    (whole, note), (some, why), nothing = map(fail, runs, (0, 5, 20))
+    assert note is None
+    assert some < whole, "a failure stays in the denominator"
+    assert why == "what was not spoken to its end counts as nothing said"
+    assert nothing is None
+    assert "| -  " in report.comparison(results.read(runs[-1]), None)
+
+
 @pytest.mark.parametrize(
     ("facts", "judged"),
     [
@@ -407,7 +426,9 @@ def test_a_reader_that_goes_early_costs_nothing(tmp_path, module, status):
 
 
 def test_what_cannot_be_reported_is_said_in_one_sentence(tmp_path, capsys):
-    only_warm = write(tmp_path / "warm", header("0"), sentences=0)
+    only_warm = write(tmp_path / "warm", header("0"), sentences=1, passes=1)
+    lines = (only_warm / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (only_warm / "records.jsonl").write_bytes(b"".join(lines[:-1]))  # as kill -9 leaves it
     for asked, words in ((tmp_path / "nowhere", "does not exist"), (only_warm, "only warm-up")):
         assert report.main([str(asked), "--out", str(tmp_path / "out")]) == 2
         out, err = capsys.readouterr()

@@ -467,3 +467,18 @@ def test_threads_that_the_user_limits_make_other_numbers() -> None:
 
     assert fingerprint("process.settle()") == fingerprint()
     assert fingerprint("process.settle()", OMP_NUM_THREADS="1") != fingerprint()
+
+
+def test_a_folder_is_not_kept_for_warm_ups_alone_unless_it_held_something_before(
+    tmp_path: Path,
+) -> None:
+    def session(*phases: str) -> list[str]:
+        with closing(RunFolder.open(tmp_path, header(), resume=False)) as folder:
+            for number, phase in enumerate(phases):
+                folder.append(stored(f"s{number}", session=folder.session, phase=phase))
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    assert session("cold", "warmup") == []
+    assert session("cold", "measure") == ["records.jsonl", "run.json"]
+    assert session("cold") == ["records.jsonl", "run.json"]
+    assert [r["phase"] for r in load(tmp_path)[0].records] == ["cold", "measure", "cold"]

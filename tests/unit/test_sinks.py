@@ -10,7 +10,7 @@ import pytest
 
 from stt import sinks
 from stt.messages import AudioChunk
-from stt.sinks import Wav
+from stt.sinks import Wav, spoken
 
 
 def speak(sink, name, level, chunks=3, rate=24_000):
@@ -115,3 +115,25 @@ def test_a_run_too_long_for_one_file_goes_on_in_another(tmp_path, monkeypatch):
     assert heard(audio / "run.wav") == (0.2, 24_000, [0.25])
     assert heard(audio / "run-2.wav") == (0.1, 24_000, [0.25])
     assert heard(audio / "a.wav") == (0.3, 24_000, [0.25])
+
+
+@pytest.mark.parametrize("name", ["m1.2", "../../escape", "a/b", "名前", ""])
+@pytest.mark.parametrize("place", [None, "mine"])
+def test_the_file_of_an_utterance_is_found_unless_two_sessions_wrote_one(tmp_path, name, place):
+    path = place and str(tmp_path / place)
+    assert spoken(tmp_path, path, name) is None
+    for found in (True, False):
+        sink = Wav(path)
+        sink.open(tmp_path)
+        speak(sink, name, 0.25)
+        sink.close()
+        file = spoken(tmp_path, path, name)
+        assert (file is not None) == found
+        assert file is None or heard(file) == (0.3, 24_000, [0.25])
+
+
+def test_a_run_in_which_nothing_was_said_keeps_no_folder_for_it(tmp_path):
+    sink = Wav(None)
+    sink.open(tmp_path)
+    sink.close()
+    assert not list(tmp_path.iterdir())
