@@ -97,13 +97,12 @@ def judge(run: Run, base: Run | None = None, *, allow_other_machine: bool = Fals
         found.doubts.append(str(error))
         return found
     names, limit_ms, q = asked["metrics"], asked["limit_ms"], asked["percentile"]
-    records = last_session(run)
     found.doubts += doubts(run)
     for whose, each in (("", run), ("baseline: ", base)):
         if each and (note := busy(latest(each.header, "environment"))):
             found.notes.append(whose + note)
     for name in names:
-        ids, values = samples(records, name)
+        ids, values = samples(last_session(run), name)
         found.verdicts[name] = verdict(values, limit_ms, ids=ids, q=q)
     if base is not None:
         _compare(found, run, base, names, allow_other_machine)
@@ -168,11 +167,12 @@ def _compare(
             continue
         found.ratios[name], found.floors[name] = ratio, floor
         if _slower(ratio, floor):
-            bounds = f"[{ratio.low:.2f}, {ratio.high:.2f}]"
-            reason = f"{name} is {ratio.ratio:.2f}x the baseline {bounds}"
+            reason = f"{name} is {ratio.ratio:.2f}x the baseline [{ratio.low:.2f}, {ratio.high:.2f}]"  # fmt: skip
             unknown = floor is None or (earlier is not None and noise is None)
             again = None if earlier is None else _slower(earlier, noise)
             _conclude(found, reason, unknown, again)
+        elif _slower(ratio, 0):
+            found.notes.append(f"{name}: slower, by no more than sessions of the baseline differ")
     same_setup = _setup(run) == _setup(base)
     if translates(run.header) and (worse := worse_said(old, last_session(run))):
         (found.doubts if same_setup else found.notes).append(worse)

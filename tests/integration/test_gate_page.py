@@ -52,5 +52,6 @@ def test_the_commands_pass_equal_code_and_find_more_work(project, tmp_path, slow
     assert "Traceback" not in done.stderr
     judged = json.loads(done.stdout[done.stdout.rindex("\n{\n") :])
     assert any("samples" in found for found in judged["slow"]) == slower, judged
-    assert judged["doubts"] or judged["verdict"].startswith("TOO SLOW" if slower else "PASS")
+    doubted = judged["doubts"] or judged["unsure"]  # a clock on a busy machine
+    assert doubted or judged["verdict"].startswith("TOO SLOW" if slower else "PASS")
     assert done.returncode == judged["exit_status"], "a busy machine may leave a doubt"
