@@ -6,7 +6,6 @@ import gc
 import random
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ from stt.device import device_of_voice, require
 from stt.errors import ResultsError
 from stt.messages import Delta, Status, Utterance
 from stt.pipeline import Pipeline
-from stt.player import playback
+from stt.player import heard
 from stt.process import peak_memory_bytes
 from stt.reading import sentences
 from stt.sinks import Discard, Sink
@@ -149,14 +148,13 @@ class Arm:
     def utterances(self) -> Generator[Utterance]:
         """Measure: yield every utterance after it was recorded. Raises ResultsError where there was none."""
         assert self._run is not None
-        limit = self.cfg.measure.limit
         self.pipeline.told.clear()  # in a warm-up nothing was to be heard
         try:
             for number in range(1, self.cfg.measure.passes + 1):
                 done = {id_ for pass_, id_ in self._run.done if pass_ == number and self._order}
                 # A message may be several sentences; only the last one begun may lack some.
                 begun = [id_ for id_ in self._order if id_ in done]
-                deltas = _select(self.source, set(begun[:-1]), limit)
+                deltas = _select(self.source, set(begun[:-1]), self.cfg.measure.limit)
                 run = self.pipeline.run(
                     deltas, self.sink, closed_loop=self.source.closed_loop, done=done
                 )
@@ -164,7 +162,7 @@ class Arm:
                 with closing(run):
                     for utterance in run:
                         if self.source.one_listener and not self.source.closed_loop:
-                            utterance, free_ns = _heard(utterance, free_ns)
+                            utterance, free_ns = heard(utterance, free_ns)
                         self._record(utterance, number, "measure")
                         yield utterance
             self._complete = True
@@ -245,16 +243,18 @@ class Arm:
         self._statuses = {str(record["status"]) for record in session}
         ok = [record for record in session if record["status"] == Status.ok]
         totals = [record["chunks"][-1][0] / 1e6 for record in ok]
-        if steady(totals, [float(len(record["source"].split())) for record in ok]) is False:
+        lengths = [float(len(record["source"].split())) for record in ok]
+        # Of other sources it is the text that came sooner than speech, not the machine, that drifts.
+        if isinstance(self.source, Corpus) and steady(totals, lengths) is False:
             self._load["steady"] = False
             reasons.append("latency drifted during the run")
         reasons += stored.unbalanced(session)
-        effective = self.pipeline.effective()
+        ran = self.pipeline.effective()
         engines = {"translator": self.pipeline.translator, "tts": self.pipeline.synthesizer}
         for group, engine in engines.items():
-            reasons += _mismatches(group, self.config[group], effective[group])
-            effective[group] |= {"network": engine.network, "random": engine.random}
-        effective["translator"]["translates"] = self.pipeline.translator.translates
+            reasons += _mismatches(group, self.config[group], ran[group])
+            ran[group] |= {"network": engine.network, "random": engine.random}
+        ran["translator"]["translates"] = self.pipeline.translator.translates
         if slip_ns := getattr(self.source, "slip_ns", None):
             p50, p95 = (percentile([ns / 1e6 for ns in slip_ns], q) for q in (50, 95))
             self._load["slip_ms"] = {"p50": p50, "p95": p95, "max": max(slip_ns) / 1e6}
@@ -262,17 +262,7 @@ class Arm:
         if self.source.skipped:
             self._load["skipped_lines"] = dict(self.source.skipped)
         valid = {"ok": not reasons, "reasons": reasons}
-        run.finish(valid=valid, load=self._load, effective=effective)
-
-
-def _heard(utterance: Utterance, free_ns: int | None) -> tuple[Utterance, int | None]:
-    """`utterance` with when the loudspeaker was free for it, and when it is free after it."""
-    arrived_ns = utterance.marks_ns["arrived"]
-    if free_ns is not None:
-        facts = {**utterance.facts, "loudspeaker_free_ns": free_ns - arrived_ns}
-        utterance = replace(utterance, facts=facts)
-    played = playback(utterance.chunks, utterance.sample_rate, free_ns=free_ns)
-    return utterance, played.end_ns if played else free_ns
+        run.finish(valid=valid, load=self._load, effective=ran)
 
 
 def _mismatches(group: str, asked: dict[str, Any], effective: dict[str, Any]) -> list[str]:

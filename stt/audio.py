@@ -18,6 +18,7 @@ AUDIBLE_RMS = 10 ** (-40 / 20)
 FRAME_S = 0.01
 AUDIBLE_FRAMES = 5
 """There is sound where five frames of 10 ms in a row are each louder than -40 dBFS, their mean apart."""
+NO_TEXT = "the translator made no text"
 NO_AUDIO, SILENCE = "the synthesizer made no audio", "the synthesizer made only silence"
 
 

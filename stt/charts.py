@@ -143,6 +143,7 @@ def length(frame: pd.DataFrame, labels: dict[str, str], target: Target, caption:
             axes.plot(lost, [0.98] * len(lost), "x", color=LIMIT, transform=top, label="not ok")
         axes.set_title(textwrap.fill(label, 34 if columns > 1 else 70), loc="left")
         _limit_line(axes, target, vertical=False)
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1)
         axes.set_xlabel("source length [words]")
         axes.set_ylabel("latency [ms]")
     _time_axis(panels[0], frame, labels, ("ttfa_audible_ms", "total_ms"), vertical=True)

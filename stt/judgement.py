@@ -166,6 +166,8 @@ def _compare(
             unknown = floor is None or (earlier is not None and noise is None)
             again = None if earlier is None else _slower(earlier, noise)
             _conclude(found, reason, unknown, again)
+        elif _slower(ratio, 0):
+            found.notes.append(f"{name}: slower, by no more than sessions of the baseline differ")
     same_setup = _setup(run) == _setup(base)
     if translates(run.header) and (worse := worse_said(old, last_session(run))):
         (found.doubts if same_setup else found.notes).append(worse)

@@ -7,8 +7,10 @@ breaks because the next chunk was late, when it ends, and how far it trails the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+
+from stt.messages import Utterance
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +86,13 @@ def playback(
         underruns=underruns,
         lag_ns=clock_ns - edges_ns[-1],
     )
+
+
+def heard(utterance: Utterance, free_ns: int | None) -> tuple[Utterance, int | None]:
+    """`utterance` with when the loudspeaker was free for it, and when it is free after it."""
+    arrived_ns = utterance.marks_ns["arrived"]
+    if free_ns is not None:
+        facts = {**utterance.facts, "loudspeaker_free_ns": free_ns - arrived_ns}
+        utterance = replace(utterance, facts=facts)
+    played = playback(utterance.chunks, utterance.sample_rate, free_ns=free_ns)
+    return utterance, played.end_ns if played else free_ns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -101,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
             (folder.parent / "multirun.yaml").unlink(missing_ok=True)  # Hydra's; nothing reads it
     if len(sweep) > 1:
         try:
-            _print_comparison([folder for folder, _ in sweep])
+            _print_comparison({str(folder): arguments[:-1] for folder, arguments in sweep})
         except SttError as error:
             print(f"stt: no comparison: {error}", file=sys.stderr)
             return max(2, *codes)
@@ -266,13 +267,23 @@ def _print(paths: list[Path]) -> bool:
     return bool(files)
 
 
-def _print_comparison(paths: list[Path]) -> None:
+def _print_comparison(sweep: dict[str, list[str]]) -> None:
+    """Compare runs of a sweep, by folder, that spoke the same text; say what was asked of these only."""
     from stt import results, stored
-    from stt.summary import comparison
+    from stt.summary import comparison, same_text
 
-    if there := [path for path in paths if (path / stored.RECORDS).exists()]:
-        with process.reader_may_go():
-            print(comparison(results.read(there), None))
+    there = [path for path in map(Path, sweep) if (path / stored.RECORDS).exists()]
+    if not there:
+        return
+    everywhere = set.intersection(*map(set, sweep.values()))
+    with process.reader_may_go():
+        for part in same_text(results.read(there)):
+            first, *others = paths = list(part["path"].unique())
+            for argument in sweep[first]:
+                if argument not in everywhere and all(argument in sweep[path] for path in others):
+                    print(argument)
+            print(comparison(part, None))
+            print(f"\ncharts: python -m stt.report {shlex.join(paths)}\n")
 
 
 if __name__ == "__main__":

@@ -192,8 +192,10 @@ class Stdin(Source):
     def _readable(self, line: str, odd: float) -> str:
         """A line, or its part that has come; "" when more than `odd` of it is no text."""
         if "\0" in line or len(_UNPRINTABLE.findall(line)) > odd * len(line):
-            self._speech.skip("binary bytes")
+            self._speech.skip("binary bytes, or text that is not UTF-8")
             return ""
+        if "\ufffd" in line:
+            self._speech.skip("letters that are not UTF-8: convert the text")
         return line
 
     def _json(self, chunks: Iterator[Chunk]) -> Iterator[Delta]:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from stt import engine
-from stt.audio import NO_AUDIO, SILENCE
+from stt.audio import NO_AUDIO, NO_TEXT, SILENCE
 from stt.errors import EngineError, reason
 from stt.messages import Delta, Status, Utterance
 from stt.quality import degeneration
@@ -277,7 +277,8 @@ class Stream:
         elif fault:
             job.end(Status.degenerate, fault)
         elif job.leading_silence_s is None:
-            job.end(Status.failed, SILENCE if job.chunks else NO_AUDIO)
+            heard_none = NO_AUDIO if said.strip() else NO_TEXT
+            job.end(Status.failed, SILENCE if job.chunks else heard_none)
         elif self._pipeline.fallback:
             job.end(Status.fallback, self._pipeline.fallback)
 

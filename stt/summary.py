@@ -105,6 +105,28 @@ def summary(frame: pd.DataFrame, target: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def same_text(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of runs that can be compared with each other; all in one where none can be with another.
+
+    Raises:
+        ResultsError: nothing was measured.
+    """
+    groups: list[tuple[dict[str, str], list[str]]] = []
+    for run, part in measured(frame).groupby("run", sort=False):
+        spoken = dict(zip(part["id"], part["source"], strict=True))
+        for texts, runs in groups:
+            common = texts.keys() & spoken.keys()
+            if common and all(texts[name] == spoken[name] for name in common):
+                texts |= spoken
+                runs.append(str(run))
+                break
+        else:
+            groups.append((spoken, [str(run)]))
+    if len(groups) == frame["run"].nunique():
+        return [frame]
+    return [frame[frame["run"].isin(runs)] for _, runs in groups]
+
+
 def comparison(frame: pd.DataFrame, baseline: str | None) -> str:
     """One line a run; with a baseline (a folder name), how many times sooner on the same sentences.
 

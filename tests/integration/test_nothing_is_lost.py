@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from stt import jsonl, stored
+from stt import jsonl, results, stored
 from stt.metrics import metrics
 
 QUICK = ["translator=echo", "tts=tone", "measure.warmup_max=0"]
@@ -79,6 +79,12 @@ def test_the_last_line_is_said_while_the_pipe_stays_open_and_its_wait_is_measure
     measured = metrics(record)
     assert record["source"] == "Build finished"
     assert measured["ttfa_ms"] >= measured["segment_ms"] >= 500
+
+
+def test_text_that_comes_faster_than_it_is_spoken_makes_no_run_invalid(tmp_path):
+    text = "".join(f"Sentence {n} is here. " for n in range(60))
+    speak(tmp_path, "translator.delay_ms=5", write=lambda pipe: pipe.write(text.encode()))
+    assert results.load(tmp_path / "r")[0].header["valid"] == {"ok": True, "reasons": []}
 
 
 def test_live_text_of_a_known_name_is_spoken_in_a_session_of_its_own(tmp_path):

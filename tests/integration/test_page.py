@@ -147,6 +147,17 @@ def test_a_word_without_end_makes_no_table_without_end(browser, page):
     assert browser.run(table) < 1300
 
 
+def test_numbers_that_belong_together_stay_on_a_line_and_narrow_pages_scroll_tables(browser, page):
+    browser.open(page.as_uri())
+    browser.run("document.body.style.width = '360px'")
+    overview = "document.querySelector('table')"
+    lines = "cell => (r => (r.selectNodeContents(cell), r.getClientRects().length))(new Range())"
+    cells = f"[...{overview}.querySelectorAll('td:last-child')]"
+    assert browser.run(f"{cells}.map({lines})") == [1, 1]
+    assert browser.run(f"{overview}.offsetWidth") <= 360
+    assert browser.run(f"{overview}.scrollWidth") > 360
+
+
 def test_the_page_asks_for_nothing_outside_itself(browser, page):
     browser.open(page.as_uri())
     assert browser.run("performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).length") == 0  # fmt: skip

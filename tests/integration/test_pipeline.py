@@ -218,6 +218,20 @@ def test_a_voice_that_makes_only_silence_has_failed(samples):
     )
 
 
+@pytest.mark.parametrize("said", [[], [Clause("")]], ids=["nothing", "an empty clause"])
+def test_a_translator_that_says_nothing_is_named_not_the_voice(said):
+    class Mute(Words):
+        translates = False
+
+        def translate(self, text):
+            yield from said
+
+    pipe = pipeline()
+    pipe.translator = Mute()
+    (utterance,) = speak(pipe, "One.")
+    assert (utterance.status, utterance.error) == (Status.failed, "the translator made no text")
+
+
 def test_speech_is_audible_when_the_chunk_with_its_first_sample_arrives():
     class Late(Beep):
         def synthesize(self, text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -89,8 +90,26 @@ def test_a_sweep_runs_every_configuration_and_ends_in_one_comparison(tmp_path):
         f"hydra.sweep.dir={tmp_path}",
     )
     assert len(results.load(tmp_path)) == 2, err
-    assert "ttfa p50 / p95" in "\n".join(out.splitlines()[-6:])
+    *compared, charts = out.strip().splitlines()
+    assert "ttfa p50 / p95" in "\n".join(compared[-7:])
+    assert charts.startswith("charts: python -m stt.report ")
+    assert set(map(Path, shlex.split(charts)[4:])) == {run.path for run in results.load(tmp_path)}
     assert code in (0, 1)  # echoed English is no Japanese: the guard may say so
+
+
+def test_a_sweep_over_what_is_spoken_compares_the_runs_of_each_text(tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("When the server is ready again, all of the tests will pass.\n", "utf-8")
+    swept = ["segment=clause,sentence", "translator.delay_ms=0,1", f"source.path={corpus}"]
+    code, out, err = run("-m", *QUICK, *swept, f"hydra.sweep.dir={tmp_path / 'runs'}")
+    assert code == 0, err
+    tables = out[out.index("| translator ") :].split("charts: ")
+    chosen = [results.load(map(Path, shlex.split(part.splitlines()[0])[3:])) for part in tables[1:]]
+    units = [{run.header["choices"]["segment"] for run in runs} for runs in chosen]
+    assert units == [{"clause"}, {"sentence"}]
+    assert [len(runs) for runs in chosen] == [2, 2]
+    said = [line for line in out.splitlines() if line.startswith("segment=")]
+    assert said == ["segment=clause", "segment=sentence"]
 
 
 def test_a_sweep_runs_in_shuffled_order_and_is_reported_in_the_order_asked_for(tmp_path):

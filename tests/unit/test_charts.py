@@ -172,6 +172,14 @@ def test_every_utterance_is_a_point_at_its_length_and_failures_are_crossed(frame
         assert crosses == (rows["status"] != "ok").sum() == (4 if run.endswith("flawed") else 0)
 
 
+def test_words_are_counted_in_whole_numbers(tmp_path):
+    alike = write(tmp_path / "alike", header("alike"), sentences=2, passes=1)
+    frame = report.measured(results.read([alike]))
+    frame["source_words"] = 4
+    axes = charts.length(frame, {"alike": "alike"}, TARGET, "").axes[0]
+    assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
 def test_runs_of_very_different_speed_are_both_readable(frame):
     import pandas as pd
 

@@ -380,6 +380,7 @@ def test_a_change_below_the_noise_of_the_baseline_itself_passes(
     floor = judge(load(run)[0], load(base)[0]).floors["total_ms"]
     assert floor is not None and floor > 0.3
     assert f"a session of equal code may be {1 + floor:.3f}x" in text
+    assert "note: total_ms: slower, by no more than sessions of the baseline differ" in text
 
 
 def test_a_busier_hour_is_not_too_slow_where_the_baseline_knows_one_hour_only(
