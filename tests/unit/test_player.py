@@ -6,10 +6,9 @@ import math
 
 import pytest
 
-from stt.arm import _heard
 from stt.messages import Sentence, Utterance
 from stt.metrics import metrics
-from stt.player import playback
+from stt.player import heard, playback
 from stt.stored import record
 
 MS = 1_000_000
@@ -77,7 +76,7 @@ def test_in_a_stream_speech_waits_for_the_speech_before_it_and_trails_the_text_f
     free_ns, lags_ms = None, []
     # The third has no audio and leaves the loudspeaker as it was.
     for number, samples in enumerate((1000, 1000, 0, 1000)):
-        utterance, free_ns = _heard(spoken(100 * number, 100 * number + 30, samples), free_ns)
+        utterance, free_ns = heard(spoken(100 * number, 100 * number + 30, samples), free_ns)
         lags_ms.append(metrics(record(utterance, session=1, pass_=1, phase="measure"))["lag_ms"])
     assert free_ns == 3030 * MS
     assert lags_ms == pytest.approx([30, 930, math.nan, 1730], nan_ok=True)
