@@ -4,6 +4,7 @@ import copy
 import importlib
 import itertools
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -84,6 +85,31 @@ def run(recipe, pairs, tmp_path_factory):
     return SimpleNamespace(path=work, losses=losses, steps=training.step, spent_s=training.spent_s)
 
 
+def learn(recipe, training, batch, lr=1.0, smoothing=0.0):
+    """One step towards the references of a batch."""
+    labels, weights = recipe.train.targets(batch, None, 0.0)
+    hidden = training.model(*recipe.batches.sides(batch))
+    shared = training.model.shared.weight
+    loss = recipe.model.cross_entropy(hidden, shared, labels, weights, smoothing)
+    training.update(loss, lr, 40)
+
+
+@pytest.fixture
+def beginner(recipe, run, tmp_path):
+    """A tiny model of 80 steps, however fast the machine is: it still errs."""
+    import torch
+
+    torch.manual_seed(1)
+    shape = recipe.model.Shape.parse("2-1-128-256", vocabulary=PIECES + 4, dropout=0)
+    training = recipe.run.Run(recipe.model.Transformer(shape), tmp_path / "beginner", "cpu", 2e-3)
+    batches = recipe.batches.Batches(recipe.batches.Pairs([run.path / "pairs.npz"]), 4, 1.0, [1])
+    for step, batch in enumerate(itertools.islice(batches, 80)):
+        learn(recipe, training, batch, lr=min(1.0, (step + 1) / 30))
+    training.publish()
+    shutil.copy(run.path / "sentencepiece.bpe.model", training.directory)
+    return training.directory
+
+
 def test_training_lowers_the_loss_and_resumes_where_it_stopped(run):
     first, second = run.losses
     assert first[-1] < 0.7 * first[0]
@@ -119,18 +145,14 @@ def test_a_run_with_muon_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(
     import torch
 
     start = recipe.model.load(run.path, "cpu")
-    batches = recipe.batches
-    pairs = batches.Pairs([run.path / "pairs.npz"])
+    pairs = recipe.batches.Pairs([run.path / "pairs.npz"])
 
     def begun(folder):
         return recipe.run.Run(copy.deepcopy(start), tmp_path / folder, "cpu", 1e-3, muon=True)
 
     def update(training, number):
         batch = pairs.batch([[number, number + 1], [number + 2]], 0)
-        labels, weights = recipe.train.targets(batch, None, 0.0)
-        hidden = training.model(*batches.sides(batch))
-        shared = training.model.shared.weight
-        training.update(recipe.model.cross_entropy(hidden, shared, labels, weights, 0.1), 1.0, 40)
+        learn(recipe, training, batch, smoothing=0.1)
 
     whole, first = begun("whole"), begun("parts")
     for number in range(3):
@@ -332,13 +354,15 @@ def test_of_many_samples_the_one_that_the_others_resemble_is_kept(recipe, run, p
     assert spm.decode(pieces) == drawn[1]
 
 
-def test_refinement_raises_the_score_of_what_is_drawn(recipe, run, pairs, tmp_path, monkeypatch):
-    """With half of its neurons dropped the tiny model errs; refinement teaches it to err less."""
+def test_refinement_raises_the_score_of_what_is_drawn(
+    recipe, beginner, pairs, tmp_path, monkeypatch
+):
+    """With half of its neurons dropped the tiny model errs more; refinement teaches it to err less."""
     import torch
 
     recipe.corpus.write_pairs(pairs, tmp_path / "gold.tsv")
     args = recipe.refine.parse([
-        "--pairs", str(tmp_path / "gold.tsv"), "--init", str(run.path), "--run", str(tmp_path / "run"),
+        "--pairs", str(tmp_path / "gold.tsv"), "--init", str(beginner), "--run", str(tmp_path / "run"),
         "--dev", str(tmp_path / "gold.tsv"), "--seconds", "1e9", "--slots", "600", "--samples", "4", "--score", "1e9",
         "--dropout", "0.5", "--lr", "1e-3", "--reference", "0", "--device", "cpu",
     ])  # fmt: skip
@@ -359,13 +383,13 @@ def test_refinement_raises_the_score_of_what_is_drawn(recipe, run, pairs, tmp_pa
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     torch.manual_seed(1)
-    model = recipe.model.load(run.path, "cpu")
+    model = recipe.model.load(beginner, "cpu")
     for layer in (*model.encoder.layers, *model.decoder.layers):
         layer.dropout = args.dropout
     with pytest.raises(Enough):
         recipe.refine.refine(recipe.run.Run(model, args.run, "cpu", args.lr), args)
     torch.set_num_threads(threads)
-    assert scores[-1] > scores[5] + 0.05
+    assert scores[-1] > scores[5] + 0.2
 
 
 def test_refinement_that_gets_worse_goes_back_to_what_scored_best_on_dev(
