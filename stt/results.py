@@ -152,10 +152,9 @@ class RunFolder:
     def close(self) -> None:
         """Let go of the folder; files that this session made it removes if it measured nothing. Safe to call twice."""
         if self._made and not self.measured():
-            with suppress(
-                OSError
-            ):  # a system may refuse, with the records still open: then both stay
-                (self.path / RECORDS).unlink()  # still locked: nobody else has begun
+            # Still locked, so that nobody else has begun. A system may refuse for that: then both stay.
+            with suppress(OSError):
+                (self.path / RECORDS).unlink()
                 (self.path / HEADER).unlink(missing_ok=True)
         self._made = False
         self._lines.close()
