@@ -166,7 +166,7 @@ class Arm:
                         self._record(utterance, number, "measure")
                         yield utterance
             self._complete = True
-            if not self._run.measured():
+            if self._run.empty:
                 raise ResultsError(
                     "No utterance was measured: the source gave no text to speak (code blocks, "
                     "thinking, tools and other roles are passed over)."

@@ -38,6 +38,7 @@ class RunFolder:
         session: number of the session being written, from 1.
         done: (pass, sentence id) already measured by the session that is resumed. A cancelled
             utterance is not done.
+        empty: nothing was measured in this session so far.
     """
 
     def __init__(self, path: Path, lines: jsonl.Appender) -> None:
@@ -45,6 +46,7 @@ class RunFolder:
         self.header: dict[str, Any] = {}
         self.session = 1
         self.done: set[tuple[int, str]] = set()
+        self.empty = True
         self._lines = lines
         self._start = 0  # of this session's records, in bytes
         self._made = False  # by this session
@@ -102,8 +104,9 @@ class RunFolder:
             entry = {"session": number, "started": _now(), **ran, "load": {}}
             sessions.append(entry)
         self.session = entry["session"]
-        ended = [r for r in self.measured() if r["status"] != Status.cancelled]
-        self.done = {(r["pass"], r["id"]) for r in ended}
+        before = self.measured()
+        self.empty = not before
+        self.done = {(r["pass"], r["id"]) for r in before if r["status"] != Status.cancelled}
         entry.update(ended=None, valid=dict(_UNFINISHED))
         state = {"load": entry["load"], "valid": entry["valid"], "sessions": sessions}
         self.header = {"schema": SCHEMA, **held, **header, **state}
@@ -120,6 +123,7 @@ class RunFolder:
         Raises:
             ResultsError: the disk is full or refuses; earlier records are safe.
         """
+        self.empty = self.empty and not _measured([record], self.session)
         try:
             self._lines.append(record)
         except OSError as error:
@@ -151,7 +155,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Let go of the folder; files that this session made it removes if it measured nothing. Safe to call twice."""
-        if self._made and not self.measured():
+        if self._made and self.empty:
             # Still locked, so that nobody else has begun. A system may refuse for that: then both stay.
             with suppress(OSError):
                 (self.path / RECORDS).unlink()
