@@ -7,15 +7,15 @@ from typing import Any
 
 from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.translator.figures import figures
-from stt.translator.numbers import Numbers, stand_ins
+from stt.translator.numbers import StandIns, stand_ins
 from stt.translator.plain import plain
 
 LONGEST_TOKEN_CHARS = 16
 """No sentencepiece token of a usual vocabulary stands for more characters."""
 
 
-def tidy(text: str, max_length: int, known: frozenset[str] = frozenset()) -> tuple[str, Numbers]:
-    """`text` with single spaces, before it is tokenized; with `known`, in these characters and with stand-ins for numbers.
+def tidy(text: str, max_length: int, known: frozenset[str] = frozenset()) -> tuple[str, StandIns]:
+    """`text` with single spaces, before it is tokenized; with `known`, in these characters and numbers and names behind stand-ins.
 
     Raises:
         EngineError: it cannot fit into `max_length` tokens, however they are cut, or no letter
@@ -25,7 +25,7 @@ def tidy(text: str, max_length: int, known: frozenset[str] = frozenset()) -> tup
     if len(text) > max_length * LONGEST_TOKEN_CHARS:
         raise too_long(text, max_length)
     if not known:
-        return text, Numbers()
+        return text, StandIns()
     said = plain(text, known)
     # The vocabulary shares its characters with the target language: other scripts are no text to translate.
     if any(map(str.isalnum, text)) and not any(c.isalnum() for c in said if c.isascii()):
@@ -57,8 +57,8 @@ def not_here(model: str, revision: str | None, instead: str) -> EngineUnavailabl
 
 def encode(
     text: str, max_length: int, known: frozenset[str], pieces: Any, language: str
-) -> tuple[list[str], Numbers]:
-    """Source tokens of NLLB, `language` first, and what stands for numbers among them.
+) -> tuple[list[str], StandIns]:
+    """Source tokens of NLLB, `language` first, and what stands for numbers and names among them.
 
     Args:
         known: as `tidy` takes it.
@@ -67,11 +67,11 @@ def encode(
     Raises:
         EngineError: longer than the model can read, or nothing it can read.
     """
-    said, numbers = tidy(text, max_length, known)
+    said, hidden = tidy(text, max_length, known)
     found = pieces.encode(said, out_type=str)
     if len(found) + 2 > max_length:
         raise too_long(text, max_length)
-    return [language, *found, "</s>"], numbers
+    return [language, *found, "</s>"], hidden
 
 
 def check_length(model: str, max_length: int, positions: int) -> None:

@@ -9,7 +9,7 @@ import codecs
 import re
 from collections.abc import Iterator
 
-from stt.translator.numbers import Numbers
+from stt.translator.numbers import StandIns
 
 OPENING = "「『（(［[｛{【〈《“"
 CLOSING = "」』）)］]｝}】〉》”"
@@ -95,21 +95,21 @@ class ClauseCutter:
 
 
 class Clauses:
-    """Complete clauses from tokens: a `Detokenizer`, a `ClauseCutter` and the `Numbers` of the sentence in a row."""
+    """Complete clauses from tokens: a `Detokenizer`, a `ClauseCutter` and the `StandIns` of the sentence in a row."""
 
-    def __init__(self, min_chars: int, numbers: Numbers) -> None:
+    def __init__(self, min_chars: int, stand_ins: StandIns) -> None:
         """`min_chars`: as `ClauseCutter` takes it."""
         self._detokenizer, self._cutter = Detokenizer(), ClauseCutter(min_chars)
-        self._numbers = numbers
+        self._stand_ins = stand_ins
 
     def feed(self, token: str) -> Iterator[str]:
         """Take the next token; yield the clauses that are now complete."""
-        return map(self._numbers.written, self._cutter.feed(self._detokenizer.feed(token)))
+        return map(self._stand_ins.written, self._cutter.feed(self._detokenizer.feed(token)))
 
     def rest(self) -> str:
         """The text behind the last clause when no token follows."""
         rest = "".join(self._cutter.feed(self._detokenizer.finish())) + self._cutter.finish()
-        return self._numbers.written(rest)
+        return self._stand_ins.written(rest)
 
 
 def _is_number(char: str) -> bool:

@@ -18,7 +18,7 @@ from stt.messages import Clause
 from stt.translator import check_languages, check_length, encode
 from stt.translator.clauses import Detokenizer
 from stt.translator.loops import without_loops
-from stt.translator.numbers import Numbers
+from stt.translator.numbers import StandIns
 from stt.translator.plain import characters
 from stt.translator.streaming import Step, Streaming, limit
 
@@ -129,9 +129,9 @@ class CTranslate2(Translator):
 
     def translate(self, text: str) -> Iterator[Clause]:
         """Yield clauses as they are decoded; decoding goes on while the caller uses them."""
-        source, numbers = self._encode(text)
+        source, stand_ins = self._encode(text)
         if self.beam == 1:
-            yield from self._stream(source, text, numbers)
+            yield from self._stream(source, text, stand_ins)
             return
         tokens = without_loops(
             lambda forbidden: self._decode(
@@ -142,7 +142,7 @@ class CTranslate2(Translator):
         detokenizer = Detokenizer()
         whole = "".join(map(detokenizer.feed, tokens)) + detokenizer.finish()
         truncated = tokens[-1:] != ["</s>"]
-        yield Clause(numbers.written(whole), 0, True, len(tokens), len(source), truncated)
+        yield Clause(stand_ins.written(whole), 0, True, len(tokens), len(source), truncated)
 
     def close(self) -> None:
         """Free the model, as soon as a sentence that is being decoded is."""
@@ -150,7 +150,7 @@ class CTranslate2(Translator):
             self._streaming.close()
         self._streaming = self._translator = None
 
-    def _encode(self, text: str) -> tuple[list[str], Numbers]:
+    def _encode(self, text: str) -> tuple[list[str], StandIns]:
         """As `stt.translator.encode`."""
         return encode(text, self.max_length, self._known, self._pieces, self.source_language)
 
@@ -172,7 +172,7 @@ class CTranslate2(Translator):
         tokens: list[str] = found[0].hypotheses[0]
         return tokens[1:]
 
-    def _stream(self, source: list[str], text: str, numbers: Numbers) -> Iterator[Clause]:
+    def _stream(self, source: list[str], text: str, stand_ins: StandIns) -> Iterator[Clause]:
         if self._streaming is None:
             raise EngineError("The translator is closed.")
 
@@ -184,4 +184,4 @@ class CTranslate2(Translator):
                 source, given, beam_size=1, callback=told, suppress_sequences=forbidden
             )
 
-        return self._streaming.clauses(decode, len(source), text, numbers)
+        return self._streaming.clauses(decode, len(source), text, stand_ins)

@@ -15,7 +15,7 @@ from stt.errors import ConfigError, EngineError, EngineUnavailable, UnsupportedD
 from stt.messages import Clause
 from stt.translator import not_here, tidy, too_long
 from stt.translator.clauses import Clauses
-from stt.translator.numbers import Numbers
+from stt.translator.numbers import StandIns
 from stt.translator.plain import characters
 
 RANDOM = "random-"
@@ -251,17 +251,17 @@ class NllbCuda(Translator):
         """Yield clauses as they are decoded; the device runs a few steps ahead of the reader."""
         if self._decoder is None:
             raise EngineError("The translator is closed. Load it again before translating.")
-        said, numbers = tidy(text, self.max_length, self._known)
+        said, stand_ins = tidy(text, self.max_length, self._known)
         source = self._tokenizer(said, split_special_tokens=True)["input_ids"]
         if len(source) > self._decoder.limit:
             raise too_long(text, self.max_length)
         try:
-            yield from self._clauses(source, numbers)
+            yield from self._clauses(source, stand_ins)
         except RuntimeError as error:
             raise EngineError(f"The device could not decode this sentence: {error}") from error
 
-    def _clauses(self, source: list[int], numbers: Numbers) -> Iterator[Clause]:
-        clauses = Clauses(self.min_clause_chars, numbers)
+    def _clauses(self, source: list[int], stand_ins: StandIns) -> Iterator[Clause]:
+        clauses = Clauses(self.min_clause_chars, stand_ins)
         decoder, end = self._decoder, self._tokenizer.eos_token_id
         index = tokens = given = 0
         last, whole = None, ""

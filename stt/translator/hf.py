@@ -162,7 +162,7 @@ class Transformers(Translator):
         """Yield the whole translation as one clause."""
         import torch
 
-        said, numbers = tidy(text, self.max_length, self._known)
+        said, stand_ins = tidy(text, self.max_length, self._known)
         source = self._tokenizer(said, return_tensors="pt", split_special_tokens=True)
         source_tokens = source["input_ids"].shape[1]
         if source_tokens > self.max_length:
@@ -184,7 +184,7 @@ class Transformers(Translator):
         pad, end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
         target = [token for token in found[2:] if token != pad]  # [2:] skips </s> and the language
         yield Clause(
-            numbers.written(str(self._tokenizer.decode(target, skip_special_tokens=True))),
+            stand_ins.written(str(self._tokenizer.decode(target, skip_special_tokens=True))),
             tokens=len(target),
             source_tokens=source_tokens,
             truncated=target[-1:] != [end],

@@ -150,14 +150,14 @@ class OnnxRuntime(Translator):
         """Yield clauses as they are decoded; decoding goes on while the caller uses them."""
         if self._streaming is None:
             raise EngineError("The translator is closed.")
-        source, numbers = encode(
+        source, stand_ins = encode(
             text, self.max_length, self._known, self._pieces, self.source_language
         )
 
         def decode(step: Step, given: list[str], forbidden: list[list[str]]) -> list[str]:
             return self._decode(source, step, given, forbidden)
 
-        yield from self._streaming.clauses(decode, len(source), text, numbers)
+        yield from self._streaming.clauses(decode, len(source), text, stand_ins)
 
     def _decode(
         self, source: list[str], step: Step, given: list[str], forbidden: list[list[str]]

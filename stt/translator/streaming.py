@@ -10,7 +10,7 @@ from stt.errors import EngineError
 from stt.messages import Clause
 from stt.translator.clauses import Clauses
 from stt.translator.loops import ATTEMPTS, loop
-from stt.translator.numbers import Numbers
+from stt.translator.numbers import StandIns
 
 _TIMES, _MORE = 2, 24
 """Tokens a translation may have, from those of its source: of 60,000 references none has more than twice as many and 5."""
@@ -37,7 +37,7 @@ class Streaming:
         self._closed = False
 
     def clauses(
-        self, decode: Decode, source_tokens: int, text: str, numbers: Numbers
+        self, decode: Decode, source_tokens: int, text: str, stand_ins: StandIns
     ) -> Iterator[Clause]:
         """Yield each clause of the translation of `text` the moment its last token is known.
 
@@ -47,7 +47,7 @@ class Streaming:
             EngineError: the engine was closed before this sentence was decoded.
         """
         found: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
-        growing = _Growing(text, lambda: Clauses(self._min_chars, numbers))
+        growing = _Growing(text, lambda: Clauses(self._min_chars, stand_ins))
         abandoned = False
 
         def step(token: str) -> bool:

@@ -1,0 +1,52 @@
+"""Names that are in none of the packaged model's pairs are in what it says, whichever engine runs it."""
+
+import pytest
+
+from stt.device import Device
+from stt.translator.ct2 import CTranslate2, Precision
+
+NAMES = (
+    "Kowalczyk Nakagawa Okonkwo Lindqvist Petrov Oyelaran Haverkamp Ishikawa Quarnstrom Velasquez Brzezinski Tremblay "
+    "Wojcik Marlowe Adeyemi Castellanos Yilmaz Terraform Grafana Spotify Aisha Olumide Giulia Zoltan"
+).split()
+SENTENCES = (
+    "My name is {}.",
+    "I talked to {} yesterday.",
+    "{} will come tomorrow.",
+    "Do you know {}?",
+    "The {} service returns an error, and the log is empty.",
+    "We saw {}'s car in front of the house.",
+)
+
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def say():
+    translator = CTranslate2("embedded", Precision.int8, 1, 256, 2, 1, "eng_Latn", "jpn_Jpan")
+    translator.load(Device("cpu", 2))
+    yield lambda text: "".join(clause.text for clause in translator.translate(text))
+    translator.close()
+
+
+def test_unknown_names_come_through(say):
+    said = {(name, text): say(text.format(name)) for name in NAMES for text in SENTENCES}
+    lost = {case: text for case, text in said.items() if text.count(case[0]) != 1}
+    assert len(lost) <= 2, lost
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("It is raining in Washington today.", "ワシントン"),
+        ("The flight to Los Angeles leaves at 8.", "ロサンゼルス"),
+        ("I want to visit Seoul and Prague next year.", "ソウル"),
+        ("I want to visit Seoul and Prague next year.", "プラハ"),
+        ("Priya told Sven that Michael was late.", "プリヤ"),
+        ("Okonkwo paid 1,250,000 yen on May 4.", "125万"),
+        ("Okonkwo paid 1,250,000 yen on May 4.", "Okonkwo"),
+    ],
+)
+def test_known_names_have_their_japanese_form(say, text, name):
+    assert name in say(text)
