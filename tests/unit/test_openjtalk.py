@@ -179,8 +179,8 @@ def test_figures_and_english_words_are_read_as_they_are_said(frontend, written, 
         "No.5",
     ],
 )
-def test_what_is_no_such_figure_or_known_word_is_left_to_the_dictionary(text):
-    assert katakana(spell_out(text)) == text
+def test_what_is_no_such_figure_or_known_word_is_left_to_the_dictionary(frontend, text):
+    assert katakana(spell_out(text), frontend.look_up) == text
 
 
 def test_labels_are_those_of_the_library(frontend):
