@@ -8,22 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from stt.tts.names import by_rule
+from stt.tts.names import read_name
 
 _READINGS = dict(
     pair.split("=")
     for pair in """
-    actions=アクションズ add=アド admin=アドミン agent=エージェント airflow=エアフロー alt=オルト amazon=アマゾン android=アンドロイド angular=アンギュラー answer=アンサー anthropic=アンソロピック
+    actions=アクションズ add=アド admin=アドミン agent=エージェント alt=オルト amazon=アマゾン android=アンドロイド angular=アンギュラー answer=アンサー anthropic=アンソロピック
     apache=アパッチ app=アプリ append=アペンド apple=アップル apply=アプライ args=アーグス argument=アーギュメント array=アレイ assert=アサート async=エーシンク asyncio=エーシンクアイオー
-    attribute=アトリビュート audio=オーディオ auth=オース await=アウェイト azure=アジュール backend=バックエンド bash=バッシュ batch=バッチ bitbucket=ビットバケット block=ブロック body=ボディ bool=ブール
+    attribute=アトリビュート audio=オーディオ auth=オース await=アウェイト azure=アジュール backend=バックエンド bash=バッシュ batch=バッチ block=ブロック body=ボディ bool=ブール
     boolean=ブーリアン bot=ボット branch=ブランチ bug=バグ build=ビルド button=ボタン by=バイ byte=バイト cache=キャッシュ callback=コールバック cancel=キャンセル case=ケース catch=キャッチ
     chat=チャット chatgpt=チャットジーピーティー checkout=チェックアウト chrome=クローム class=クラス claude=クロード clear=クリア click=クリック client=クライアント clone=クローン
     close=クローズ cloud=クラウド cluster=クラスター cmd=コマンド code=コード collector=コレクター color=カラー command=コマンド comment=コメント commit=コミット compile=コンパイル
     component=コンポーネント conda=コンダ config=コンフィグ connection=コネクション console=コンソール const=コンスト constructor=コンストラクター container=コンテナ
     continue=コンティニュー control=コントロール controller=コントローラー convert=コンバート copilot=コパイロット copy=コピー core=コア count=カウント create=クリエイト ctrl=コントロール
-    curl=カール cursor=カーソル data=データ database=データベース datadog=データドッグ date=デート day=デイ debian=デビアン debug=デバッグ default=デフォルト delete=デリート deploy=デプロイ
+    curl=カール cursor=カーソル data=データ database=データベース date=デート day=デイ debian=デビアン debug=デバッグ default=デフォルト delete=デリート deploy=デプロイ
     deployment=デプロイメント describe=ディスクライブ dev=デブ diff=ディフ directory=ディレクトリー disable=ディセーブル display=ディスプレー django=ジャンゴ docker=ドッカー docs=ドックス
-    download=ダウンロード editor=エディター effect=エフェクト element=エレメント elasticsearch=エラスティックサーチ else=エルス email=イーメール empty=エンプティー enable=イネーブル encode=エンコード end=エンド
+    download=ダウンロード editor=エディター effect=エフェクト element=エレメント else=エルス email=イーメール empty=エンプティー enable=イネーブル encode=エンコード end=エンド
     endpoint=エンドポイント engine=エンジン enum=イーナム env=エンブ error=エラー esc=エスケープ event=イベント example=イグザンプル excel=エクセル exception=エクセプション
     execute=エクスキュート exit=エグジット export=エクスポート fail=フェイル fallback=フォールバック false=フォルス fatal=フェイタル feature=フィーチャー fetch=フェッチ field=フィールド
     file=ファイル filter=フィルター firebase=ファイアベース firefox=ファイアフォックス first=ファースト fix=フィックス flag=フラグ flask=フラスク float=フロート flow=フロー flush=フラッシュ
@@ -38,11 +38,11 @@ _READINGS = dict(
     manager=マネージャー map=マップ mary=メアリー master=マスター match=マッチ max=マックス menu=メニュー merge=マージ message=メッセージ method=メソッド microsoft=マイクロソフト
     migrate=マイグレート migration=マイグレーション min=ミン missing=ミッシング mock=モック mode=モード model=モデル module=モジュール mongodb=モンゴディービー mouse=マウス
     mysql=マイエスキューエル name=ネーム namespace=ネームスペース native=ネイティブ network=ネットワーク next=ネクスト nginx=エンジンエックス no=ノー node=ノード none=ナン not=ノット note=ノート
-    notebook=ノートブック notion=ノーション null=ヌル number=ナンバー numpy=ナンパイ object=オブジェクト offset=オフセット old=オールド open=オープン openai=オープンエーアイ opentelemetry=オープンテレメトリー
+    notebook=ノートブック null=ヌル number=ナンバー numpy=ナンパイ object=オブジェクト offset=オフセット old=オールド open=オープン openai=オープンエーアイ opentelemetry=オープンテレメトリー
     option=オプション optional=オプショナル oracle=オラクル origin=オリジン output=アウトプット override=オーバーライド package=パッケージ page=ページ pandas=パンダス param=パラム
     parse=パース parser=パーサー password=パスワード patch=パッチ path=パス pattern=パターン paypal=ペイパル phone=フォン pip=ピップ pipe=パイプ pipeline=パイプライン
     platform=プラットフォーム plugin=プラグイン pod=ポッド pointer=ポインター pool=プール pop=ポップ port=ポート post=ポスト postgres=ポストグレス postgresql=ポストグレスキューエル
-    preview=プレビュー primary=プライマリー print=プリント private=プライベート process=プロセス prometheus=プロメテウス promise=プロミス prompt=プロンプト properties=プロパティーズ property=プロパティー
+    preview=プレビュー primary=プライマリー print=プリント private=プライベート process=プロセス promise=プロミス prompt=プロンプト properties=プロパティーズ property=プロパティー
     props=プロップス protected=プロテクテッド provider=プロバイダー proxy=プロキシ pull=プル push=プッシュ put=プット pytest=パイテスト python=パイソン pytorch=パイトーチ query=クエリ
     question=クエスチョン queue=キュー rag=ラグ raise=レイズ ram=ラム range=レンジ rapid=ラピッド react=リアクト read=リード readme=リードミー ready=レディ rebase=リベース
     record=レコード redirect=リダイレクト redis=レディス reduce=リデュース refactor=リファクター reference=リファレンス regex=レジェックス register=レジスター reject=リジェクト
@@ -50,9 +50,9 @@ _READINGS = dict(
     resolve=リゾルブ resource=リソース response=レスポンス rest=レスト result=リザルト retries=リトライ retry=リトライ return=リターン review=レビュー role=ロール rollback=ロールバック
     root=ルート route=ルート router=ルーター row=ロウ ruby=ルビー run=ラン runtime=ランタイム rust=ラスト sample=サンプル save=セーブ schema=スキーマ scope=スコープ score=スコア
     screen=スクリーン script=スクリプト search=サーチ secret=シークレット select=セレクト send=センド server=サーバー service=サービス set=セット sharp=シャープ shell=シェル size=サイズ
-    slack=スラック sleep=スリープ snowflake=スノーフレーク socket=ソケット sonnet=ソネット sort=ソート source=ソース split=スプリット sqlite=エスキューライト src=ソース stack=スタック start=スタート state=ステート
+    slack=スラック sleep=スリープ socket=ソケット sonnet=ソネット sort=ソート source=ソース split=スプリット sqlite=エスキューライト src=ソース stack=スタック start=スタート state=ステート
     static=スタティック status=ステータス stop=ストップ storage=ストレージ stream=ストリーム strict=ストリクト string=ストリング struct=ストラクト style=スタイル submit=サブミット
-    subscribe=サブスクライブ sudo=スードゥー sum=サム summary=サマリー supabase=スパベース support=サポート switch=スイッチ sync=シンク syntax=シンタックス tab=タブ table=テーブル tag=タグ target=ターゲット
+    subscribe=サブスクライブ sudo=スードゥー sum=サム summary=サマリー support=サポート switch=スイッチ sync=シンク syntax=シンタックス tab=タブ table=テーブル tag=タグ target=ターゲット
     task=タスク team=チーム teams=チームズ telemetry=テレメトリー template=テンプレート tensorflow=テンソルフロー terminal=ターミナル test=テスト text=テキスト thread=スレッド
     throw=スロー tiktok=ティックトック time=タイム timeout=タイムアウト tip=ティップ tips=ティップス title=タイトル tmp=テンプ todo=トゥードゥー toggle=トグル token=トークン tom=トム
     tool=ツール top=トップ train=トレイン transaction=トランザクション transform=トランスフォーム transformer=トランスフォーマー trigger=トリガー trim=トリム true=トゥルー tuple=タプル
@@ -80,13 +80,15 @@ def katakana(text: str, look_up: Callable[[str], str | None]) -> str:
 def _read(word: str, look_up: Callable[[str], str | None]) -> str:
     if reading := _reading(word.replace(" ", "")):
         return reading
-    return word if look_up(word) else _PART.sub(lambda part: _read_part(part[0], look_up), word)
+    if _NAME.fullmatch(word) and look_up(word):
+        return word
+    return _PART.sub(lambda part: _read_part(part[0], look_up), word)
 
 
 def _read_part(part: str, look_up: Callable[[str], str | None]) -> str:
     reading = _reading(part)
     if reading is None and _NAME.fullmatch(part):
-        reading = look_up(part) or by_rule(part)
+        reading = look_up(part) or read_name(part)
     return reading or part
 
 
