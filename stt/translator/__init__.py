@@ -15,7 +15,7 @@ LONGEST_TOKEN_CHARS = 16
 
 
 def tidy(text: str, max_length: int, known: frozenset[str] = frozenset()) -> tuple[str, StandIns]:
-    """`text` with single spaces, before it is tokenized; with `known`, in these characters and numbers and names behind stand-ins.
+    """`text` with single spaces, before it is tokenized; with `known`, in these characters, numbers and names behind stand-ins.
 
     Raises:
         EngineError: it cannot fit into `max_length` tokens, however they are cut, or no letter

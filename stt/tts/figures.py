@@ -40,7 +40,7 @@ _UNITS = dict(
 _UNIT = re.compile(
     rf"(?<![A-Za-z\d.,'’-])(?![12]\d\d0s)({_NUMBER}[万億兆]?) ?({'|'.join(sorted(_UNITS, key=len, reverse=True))})(?![A-Za-z0-9/²³])"
 )
-_ACCENTED = re.compile("[À-ɏ]")
+_ACCENTED = re.compile("[À-ɏḀ-ỿ]")
 
 
 def spell_out(text: str) -> str:

@@ -6,6 +6,9 @@ The dictionary of Open JTalk spells most of them letter by letter: Python took n
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+
+from stt.tts.names import read_name
 
 _READINGS = dict(
     pair.split("=")
@@ -63,18 +66,30 @@ _READINGS = dict(
 )
 _WORD = re.compile(r"(?<![A-Za-z])(?:VS Code|[A-Za-z]{3,}|no|vs)(?![A-Za-z])")
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_NAME = re.compile(r"[A-Z][a-z]{3,}")
 
 
-def katakana(text: str) -> str:
-    """`text` with the words that are known in katakana; of TypeError, each part. Others stay for the dictionary."""
-    return _WORD.sub(_read, text)
+def katakana(text: str, look_up: Callable[[str], str | None]) -> str:
+    """`text` with known words and with names in katakana; of TypeError, each part. Others stay for the dictionary.
+
+    `look_up` is that dictionary: how it reads a word, None if it would spell it. What it knows stays.
+    """
+    return _WORD.sub(lambda found: _read(found[0], look_up), text)
 
 
-def _read(found: re.Match[str]) -> str:
-    word = found[0]
-    return _reading(word.replace(" ", "")) or _PART.sub(
-        lambda part: _reading(part[0]) or part[0], word
-    )
+def _read(word: str, look_up: Callable[[str], str | None]) -> str:
+    if reading := _reading(word.replace(" ", "")):
+        return reading
+    if _NAME.fullmatch(word) and look_up(word):
+        return word
+    return _PART.sub(lambda part: _read_part(part[0], look_up), word)
+
+
+def _read_part(part: str, look_up: Callable[[str], str | None]) -> str:
+    reading = _reading(part)
+    if reading is None and _NAME.fullmatch(part):
+        reading = look_up(part) or read_name(part)
+    return reading or part
 
 
 def _reading(word: str) -> str | None:

@@ -21,6 +21,9 @@ _PIECE = re.compile(
 )
 _COMMA = re.compile(r"[、，,]\s*$")
 _PHONEME = re.compile(rb"-(.*?)\+")
+_KATAKANA = re.compile("[ァ-ー]+")
+_READING = 8
+"""Of the fields of a dictionary entry."""
 _CONTINUATION = "そうです。"
 _NOT_FIRST = ("", "ー", "？", "’")
 """Pronunciations begin so in the middle of a phrase only."""
@@ -77,11 +80,17 @@ class Frontend:
                 return labels
         return self._labels(features)
 
+    def look_up(self, word: str) -> str | None:
+        """How the dictionary reads a word in Latin letters, in katakana; None if it would spell it."""
+        entry, *more = self._jtalk.run_mecab(word)
+        reading = entry.split(",")[_READING:]
+        return reading[0] if reading and not more and _KATAKANA.fullmatch(reading[0]) else None
+
     def _features(self, text: str) -> list[dict[str, Any]]:
         """Words without those the label maker complains about on stderr; empty if none is left."""
         # Control, format and unassigned characters confuse the dictionary.
         text = "".join(c for c in text if c == "\n" or unicodedata.category(c)[0] != "C")
-        text = katakana(spell_out(text))
+        text = katakana(spell_out(text), self.look_up)
         try:
             # The reading model for 何 needs ONNX Runtime: without it, every machine reads alike.
             words = self._library.run_frontend(text, predict_nani=False, jtalk=self._jtalk)

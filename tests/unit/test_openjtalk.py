@@ -145,6 +145,10 @@ def test_a_long_text_is_not_cut_inside_a_number():
         ("userIdとisValid、getById", "ユーザーIdとisバリッド、ゲットバイId"),
         ("errorsとCounts", "エラーとカウント"),
         ("HelloXyz", "ハローXyz"),
+        ("XYZTensor", "XYZテンソル"),
+        ("私の名前はOkonkwoです。", "私の名前はオコンクウォです。"),
+        ("LondonBridge", "ロンドンブリッジ"),
+        ("Nguyễnさん", "グエンさん"),
     ],
 )
 def test_figures_and_english_words_are_read_as_they_are_said(frontend, written, said):
@@ -174,13 +178,16 @@ def test_figures_and_english_words_are_read_as_they_are_said(frontend, written, 
         "Ph.D.",
         "最初の文.Second",
         "...ab",
-        "XYZTensor",
+        "OKONKWO",
+        "kwargs",
+        "Brrrr",
+        "Londonと",
         "iPad",
         "No.5",
     ],
 )
-def test_what_is_no_such_figure_or_known_word_is_left_to_the_dictionary(text):
-    assert katakana(spell_out(text)) == text
+def test_what_is_no_such_figure_or_known_word_is_left_to_the_dictionary(frontend, text):
+    assert katakana(spell_out(text), frontend.look_up) == text
 
 
 def test_labels_are_those_of_the_library(frontend):
