@@ -17,8 +17,10 @@ _SAID = {
     "Tom": "(?<![ボアプン])トム",
     "Alice": "アリス(?!ト)",
     "John": "(?<![ァ-ヴー])ジョン(?![ソズ])",
+    "Boston": "ボストン",
+    "Mary": "メアリー",
 }
-"""What the model writes for each, or the name itself; not in bobsleigh, bottom, atom, phantom, Aristotle, version, Johnson."""
+"""What the model writes for each, or the name itself; not in bobsleigh, bottom, Aristotle, version or Johnson."""
 _WORD = "[A-Z][a-z]{2,}(?:-[A-Z][a-z]{2,})*"
 _MARKED = re.compile("\ue000[^\ue001]*\ue001(?: \ue000[^\ue001]*\ue001)*")
 _BEGINS = re.compile(r"(?:\A|[.!?:]\s+|\A\d+[.)]\s+)[\"'(*-]*\Z")
@@ -34,7 +36,7 @@ _OBJECT = re.compile(
 
 
 def hidden(text: str) -> tuple[str, dict[str, str]]:
-    """`text` with stand-ins for names, and what is written for each; a fifth name of a sentence has none.
+    """`text` with stand-ins for names, and what is written for each; a seventh name of a sentence has none.
 
     A name is in `names.txt`, or it is a capitalized word that is not in `words.txt`. Names side by side are one.
     """

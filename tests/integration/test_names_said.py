@@ -43,6 +43,7 @@ def test_unknown_names_come_through(say):
         ("The flight to Los Angeles leaves at 8.", "ロサンゼルス"),
         ("I want to visit Seoul and Prague next year.", "ソウル"),
         ("I want to visit Seoul and Prague next year.", "プラハ"),
+        ("Sven flew from Seoul to Los Angeles, and Priya stayed in Prague.", "プラハ"),
         ("Priya told Sven that Michael was late.", "プリヤ"),
         ("Okonkwo paid 1,250,000 yen on May 4.", "125万"),
         ("Okonkwo paid 1,250,000 yen on May 4.", "Okonkwo"),

@@ -48,10 +48,10 @@ def test_other_words_stay(text):
     assert hidden(text) == (text, {})
 
 
-def test_the_fifth_name_stays():
-    said, names = hidden("Call Petrov, Okonkwo, Adeyemi, Kowalczyk and Lindqvist.")
-    assert said == "Call Bob, Tom, Alice, John and Lindqvist."
-    assert len(names) == 4
+def test_the_seventh_name_stays():
+    said, names = hidden("Call Petrov, Okonkwo, Adeyemi, Kowalczyk, Olumide, Zoltan and Lindqvist.")
+    assert said == "Call Bob, Tom, Alice, John, Boston, Mary and Lindqvist."
+    assert len(names) == 6
 
 
 @pytest.mark.parametrize(
