@@ -69,6 +69,12 @@ def restored(translation: str, names: dict[str, str]) -> str:
     return re.sub(said, lambda found: names[str(found.lastgroup)], translation)
 
 
+def table(name: str) -> dict[str, str]:
+    """The lines of an asset, English=Japanese."""
+    lines = (_ASSETS / name).read_text(encoding="utf-8").split("\n")
+    return dict(line.split("=") for line in lines if line)
+
+
 def _unknown(found: re.Match[str], words: frozenset[str]) -> bool:
     parts = found[0].lower().split("-")
     if any(part in words or part.removesuffix("s") in words for part in parts):
@@ -91,8 +97,7 @@ def _japanese(name: str) -> str:
 @cache
 def _known() -> tuple[dict[str, str], frozenset[str], re.Pattern[str]]:
     """Names with their Japanese form, words that are no names to be hidden, and what may be a name."""
-    lines = (_ASSETS / "names.txt").read_text(encoding="utf-8").split("\n")
-    names = dict(line.split("=") for line in lines if line)
+    names = table("names.txt")
     words = frozenset((_ASSETS / "words.txt").read_text(encoding="ascii").split())
     longer = "|".join(name for name in names if " " in name)
     after = r"(?![\w@/\\(&+]|[.:]\w|-\w|'(?!s\b))"

@@ -16,6 +16,7 @@ from stt.translator import clock
 from stt.translator.amounts import AMOUNT, GROUPED, POWER, POWERS, in_japanese, said, value
 from stt.translator.dates import MARKS, Dates
 from stt.translator.names import hidden, restored
+from stt.translator.phrases import formula, plainer
 
 _PLACES = {"37": "374", "58": "582", "26": "269", "41": "416", "90": "905"}
 """Stand-ins without a mark and with one digit more, for counts. No digit is in two of the short ones, so what is left
@@ -109,8 +110,13 @@ def stand_ins(text: str) -> tuple[str, StandIns]:
     """`text` with stand-ins, and what they stand for.
 
     There are five for numbers and times, so that one damaged digit still tells which, and five for dates; a list or a
-    range has one. More of them in one sentence stay as they are. Unknown names have theirs beside these.
+    range has one. More of them in one sentence stay as they are. Unknown names have theirs beside these, and a formula has
+    one for the whole sentence.
     """
+    if phrase := formula(text):
+        mark = text[-1] if text[-1] in "!?" else "."
+        return f"Bob{mark}", StandIns(names={"Bob": phrase})
+    text = plainer(text)
     values: dict[str, str] = {}
     if re.search(r"\d", text):
         numbers = _Hidden(text)

@@ -51,3 +51,17 @@ def test_unknown_names_come_through(say):
 )
 def test_known_names_have_their_japanese_form(say, text, name):
     assert name in say(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Nice!", "いいですね!"),
+        ("Got it.", "わかりました。"),
+        ("What's next?", "次は何ですか?"),
+        ("Hi there!", "こんにちは。"),
+        ("Good bye.", "さようなら。"),
+    ],
+)
+def test_formulas_of_conversation_are_right(say, text, said):
+    assert say(text) == said
