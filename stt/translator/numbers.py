@@ -39,6 +39,10 @@ _LIST = re.compile(
 )
 """Of four and more the model repeats one."""
 _MIXED = re.compile(rf"{_BEFORE}(\d\d?) ([1-9])/([2-9]|1\d)({POWER})(?![\w:/]|-\d)")
+_DEGREES = re.compile(
+    rf"{_BEFORE}(-?{AMOUNT})\s(?:degrees? )?(?:(Fahrenheit)|(?:Celsius|[Cc]entigrade))\b"
+)
+"""The model leaves the one scale out and does not know the other."""
 _VERSE = re.compile(
     r"\b(Genesis|Exodus|Leviticus|Numbers|Deuteronomy|Joshua|Judges|Samuel|Kings|Job|Psalms?|Proverbs|Ecclesiastes|Isaiah"
     r"|Jeremiah|Ezekiel|Daniel|Micah|Matthew|Mark|Luke|John|Acts|Romans|Corinthians|Galatians|Ephesians|Philippians"
@@ -134,7 +138,8 @@ class _Hidden:
         free = [spellings[0] for spellings in names if taken.isdisjoint(spellings)]
         self._places = iter(free if "QM" not in text else ())
         self._shown: dict[int, str] = {}
-        text = _RANGE.sub(self._range, _LIST.sub(self._list, _MIXED.sub(self._mixed, dates.text)))
+        text = _DEGREES.sub(self._degrees, dates.text)
+        text = _RANGE.sub(self._range, _LIST.sub(self._list, _MIXED.sub(self._mixed, text)))
         text = _LARGE.sub(self._large, text)
         text = _RATIO.sub(self._ratio, _VERSE.sub(self._verse, text))
         text = clock.TIMES.sub(self._times, clock.each_whole(text))
@@ -148,6 +153,10 @@ class _Hidden:
             many = (int(whole) + Decimal(above) / int(below)) * value(f"1{power}")
             return self._code(found[0], in_japanese(many))
         return self._count(found[0], f"{whole}と{below}分の{above}")
+
+    def _degrees(self, found: re.Match[str]) -> str:
+        number = self._count(found[1], f"華氏{found[1]}") if found[2] else found[1]
+        return f"{number} degrees"
 
     def _list(self, found: re.Match[str]) -> str:
         amounts = _ONE_AMOUNT.findall(found[0])

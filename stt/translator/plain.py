@@ -46,6 +46,7 @@ _PHRASES = (
     (re.compile(r"(?<=[a-z][a-z)])\s[>›]\s(?=[A-Z][a-z])"), ", "),  # a path through menus
     (re.compile(r"\s?[µμ]s\b"), " microseconds"),
     (re.compile(r"\s?[µμ]m\b"), " micrometers"),
+    (re.compile(r"℉|°\s?F\b"), " degrees Fahrenheit "),
     (re.compile(r"℃|°\s?(?:C\b)?"), " degrees "),
     (re.compile(r"#(?=\d)"), "number "),
     (re.compile(r"(?<=\b[CF])#"), " sharp"),

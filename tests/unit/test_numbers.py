@@ -29,6 +29,8 @@ from stt.translator.numbers import stand_ins
         ("Send 200,000-300,000 now.", "Send 37QM now.", "20万から30万"),
         ("The 100,000th row.", "The 37QM row.", "10万番目"),
         ("Port 443 is open.", "Port 374 is open.", "443"),
+        ("It is 70 degrees Fahrenheit.", "It is 374 degrees.", "華氏70"),
+        ("Bake at 350 Fahrenheit.", "Bake at 374 degrees.", "華氏350"),
         ("It costs 145 euros.", "It costs 374 euros.", "145"),
         ("He is 66 years old.", "He is 374 years old.", "66"),
         ("It is 0.003%.", "It is 374%.", "0.003"),
