@@ -13,12 +13,16 @@ from stt.translator.names import table
 _GREETING = re.compile(
     r"\A(?:(?:hello|hi|hey) (?:there|again)(?=[,!.]|\Z)|(?:hi|hey)(?=[!.]*\Z))", re.I
 )
+_TO = re.compile(
+    r"\A(?i:(hello|hi|hey|dear)|(good (?:morning|afternoon|evening|night))) (?=[A-Z][a-z]+(?: [A-Z][a-z]+)?(?:[,!.]|\Z))"
+)
+"""The model leaves out whom these greet, but not behind a comma."""
 _MARKS = ".!?…"
 
 
 def plainer(text: str) -> str:
-    """`text` with the greeting that the model knows in place of others."""
-    return _GREETING.sub("Hello", text)
+    """`text` with a greeting as the model knows it."""
+    return _TO.sub(lambda found: f"{found[2] or 'Hello'}, ", _GREETING.sub("Hello", text))
 
 
 def formula(text: str) -> str | None:

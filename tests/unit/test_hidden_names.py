@@ -18,6 +18,11 @@ from stt.translator.names import _ASSETS, hidden, restored
         ("Is this Petrov's car?", "Is this Bob's car?", {"Bob": "Petrov"}),
         ("We flew to Washington.", "We flew to Bob.", {"Bob": "ワシントン"}),
         ("I live in Los Angeles.", "I live in Bob.", {"Bob": "ロサンゼルス"}),
+        (
+            "The United States of America and Elon Musk.",
+            "The Bob and Tom.",
+            {"Bob": "アメリカ合衆国", "Tom": "イーロン・マスク"},
+        ),
         ("Oluwaseun Adeyemi called.", "Bob called.", {"Bob": "Oluwaseun Adeyemi"}),
         ("David Okonkwo called.", "Bob called.", {"Bob": "デイビッド・Okonkwo"}),
         ("Bob met Sven.", "Bob met Tom.", {"Tom": "スヴェン"}),
@@ -96,7 +101,8 @@ def test_long_text_takes_no_long_time():
 
 def test_the_tables_are_sorted_and_say_nothing_twice():
     names = (_ASSETS / "names.txt").read_text(encoding="utf-8").split("\n")[:-1]
-    assert [line.split("=")[0] for line in names] == sorted({line.split("=")[0] for line in names})
-    assert all(re.fullmatch(r"[A-Z][a-zA-Z ]+=[ァ-ヴー一-龥]+", line) for line in names)
+    assert names == sorted(names)
+    assert len({line.split("=")[0] for line in names}) == len(names)
+    assert all(re.fullmatch(r"[A-Z][a-zA-Z ]+=[ぁ-んァ-ヴー・一-龥]+", line) for line in names)
     words = (_ASSETS / "words.txt").read_text(encoding="ascii").split()
     assert words == sorted(set(words))

@@ -40,7 +40,10 @@ def test_what_only_begins_like_one_is_translated(text):
         ("Hello again.", "Hello."),
         ("Hey!", "Hello!"),
         ("Hey, wait!", "Hey, wait!"),
-        ("Hi Tom.", "Hi Tom."),
+        ("Hi Tom.", "Hello, Tom."),
+        ("Dear Petrov, thank you.", "Hello, Petrov, thank you."),
+        ("Good morning Priya, are you there?", "Good morning, Priya, are you there?"),
+        ("Hi all, welcome.", "Hi all, welcome."),
         ("Hello there are two.", "Hello there are two."),
     ],
 )
