@@ -99,6 +99,6 @@ def _known() -> tuple[dict[str, str], frozenset[str], re.Pattern[str]]:
     """Names with their Japanese form, words that are no names to be hidden, and what may be a name."""
     names = table("names.txt")
     words = frozenset((_ASSETS / "words.txt").read_text(encoding="ascii").split())
-    longer = "|".join(sorted((name for name in names if " " in name), key=len, reverse=True))
+    others = sorted((n for n in names if not re.fullmatch(_WORD, n)), key=len, reverse=True)
     after = r"(?![\w@/\\(&+]|[.:]\w|-\w|'(?!s\b))"
-    return names, words, re.compile(rf"(?<![\w./@#:&'-])(?:{longer}|{_WORD}){after}")
+    return names, words, re.compile(rf"(?<![\w./@#:&'-])(?:{'|'.join(others)}|{_WORD}){after}")
