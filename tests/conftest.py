@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,18 @@ def published() -> list[Path]:
     except (OSError, subprocess.SubprocessError):
         pytest.skip("not a git checkout: which runs are published is unknown")
     return [(ROOT / name).parent for name in listed.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def say() -> Iterator[Callable[[str], str]]:
+    """What the packaged model says of a text, as `translator=embedded` runs it."""
+    from stt.device import Device
+    from stt.translator.ct2 import CTranslate2, Precision
+
+    translator = CTranslate2("embedded", Precision.int8, 1, 256, 2, 1, "eng_Latn", "jpn_Jpan")
+    translator.load(Device("cpu", 2))
+    yield lambda text: "".join(clause.text for clause in translator.translate(text))
+    translator.close()
 
 
 @pytest.fixture

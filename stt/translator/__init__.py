@@ -7,8 +7,8 @@ from typing import Any
 
 from stt.errors import ConfigError, EngineError, EngineUnavailable
 from stt.translator.figures import figures
-from stt.translator.numbers import StandIns, stand_ins
 from stt.translator.plain import plain
+from stt.translator.stand_ins import StandIns, stand_ins
 
 LONGEST_TOKEN_CHARS = 16
 """No sentencepiece token of a usual vocabulary stands for more characters."""

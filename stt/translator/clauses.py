@@ -9,7 +9,7 @@ import codecs
 import re
 from collections.abc import Iterator
 
-from stt.translator.numbers import StandIns
+from stt.translator.stand_ins import StandIns
 
 OPENING = "「『（(［[｛{【〈《“"
 CLOSING = "」』）)］]｝}】〉》”"

@@ -18,8 +18,8 @@ from stt.messages import Clause
 from stt.translator import check_languages, check_length, encode
 from stt.translator.clauses import Detokenizer
 from stt.translator.loops import without_loops
-from stt.translator.numbers import StandIns
 from stt.translator.plain import characters
+from stt.translator.stand_ins import StandIns
 from stt.translator.streaming import Step, Streaming, limit
 
 

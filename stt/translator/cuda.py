@@ -15,8 +15,8 @@ from stt.errors import ConfigError, EngineError, EngineUnavailable, UnsupportedD
 from stt.messages import Clause
 from stt.translator import not_here, tidy, too_long
 from stt.translator.clauses import Clauses
-from stt.translator.numbers import StandIns
 from stt.translator.plain import characters
+from stt.translator.stand_ins import StandIns
 
 RANDOM = "random-"
 """Before the name of a shape: that shape with random weights and the packaged tokenizer, for speed only."""

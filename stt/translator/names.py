@@ -35,30 +35,33 @@ _OBJECT = re.compile(
 """What follows a verb."""
 
 
-def hidden(text: str) -> tuple[str, dict[str, str]]:
+def stand_ins(text: str) -> tuple[str, dict[str, str]]:
     """`text` with stand-ins for names, and what is written for each; a seventh name of a sentence has none.
 
     A name is in `names.txt`, or it is a capitalized word that is not in `words.txt`. Names side by side are one.
     """
-    free = [stand_in for stand_in in _SAID if stand_in not in text]
-    said: dict[str, str] = {}
-
-    def stand_in(found: re.Match[str]) -> str:
-        name = found[0].replace("\ue000", "").replace("\ue001", "")
-        if name not in said:
-            if not free:
-                return name
-            said[name] = free.pop(0)
-        return said[name]
-
     names, words, pattern = _known()
+    free = [stand_in for stand_in in _SAID if stand_in not in text]
+    given: dict[str, str] = {}
+    said: dict[str, str] = {}
 
     def mark(found: re.Match[str]) -> str:
         named = found[0] in names or _unknown(found, words)
         return f"\ue000{found[0]}\ue001" if named else found[0]
 
-    text = _MARKED.sub(stand_in, pattern.sub(mark, text))
-    return text, {stand_in: _japanese(name) for name, stand_in in said.items()}
+    def stand_in(found: re.Match[str]) -> str:
+        parts = found[0][1:-1].split("\ue001 \ue000")
+        name = " ".join(parts)
+        if name not in given:
+            if not free:
+                return name
+            given[name] = free.pop(0)
+            # Parts without a Japanese form stay as they are.
+            between = " " if names.keys().isdisjoint(parts) else "・"
+            said[given[name]] = between.join(names.get(part, part) for part in parts)
+        return given[name]
+
+    return _MARKED.sub(stand_in, pattern.sub(mark, text)), said
 
 
 def restored(translation: str, names: dict[str, str]) -> str:
@@ -83,15 +86,6 @@ def _unknown(found: re.Match[str], words: frozenset[str]) -> bool:
     if not _BEGINS.search("x" * (first > 0) + found.string[first : found.start()]):
         return True
     return not (_OBJECT.match(found.string, found.end()) or _ENGLISH.search(parts[-1]))
-
-
-def _japanese(name: str) -> str:
-    """Parts without a Japanese form stay as they are."""
-    names, _, pattern = _known()
-    parts = pattern.findall(name)
-    return ("・" if any(part in names for part in parts) else " ").join(
-        names.get(part, part) for part in parts
-    )
 
 
 @cache

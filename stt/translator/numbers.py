@@ -15,8 +15,6 @@ from decimal import Decimal
 from stt.translator import clock
 from stt.translator.amounts import AMOUNT, GROUPED, POWER, POWERS, in_japanese, said, value
 from stt.translator.dates import MARKS, Dates
-from stt.translator.names import hidden, restored
-from stt.translator.phrases import formula, plainer
 
 _PLACES = {"37": "374", "58": "582", "26": "269", "41": "416", "90": "905"}
 """Stand-ins without a mark and with one digit more, for counts. No digit is in two of the short ones, so what is left
@@ -80,15 +78,13 @@ _DAMAGED = re.compile(r"\d*\s?QM+")
 
 
 @dataclass(frozen=True, slots=True)
-class StandIns:
-    """What is written in a translation in place of each stand-in of its sentence: numbers, and names."""
+class Numbers:
+    """What is written in a translation in place of each stand-in of its sentence."""
 
     values: dict[str, str] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
 
     def written(self, translation: str) -> str:
-        """`translation`, or a clause of it, with the names and numbers of the sentence; no code is left in it."""
-        translation = restored(translation, self.names)
+        """`translation`, or a clause of it, with the numbers of the sentence; no code is left in it."""
         if not self.values:
             return translation
         others = [code for code in self.values if not (len(code) == 3 and code.isdecimal())]
@@ -110,23 +106,16 @@ class StandIns:
         return self.values[(like or codes)[0]] if codes else found[0]
 
 
-def stand_ins(text: str) -> tuple[str, StandIns]:
+def stand_ins(text: str) -> tuple[str, Numbers]:
     """`text` with stand-ins, and what they stand for.
 
     There are five for numbers and times, so that one damaged digit still tells which, and five for dates; a list or a
-    range has one. More of them in one sentence stay as they are. Unknown names have theirs beside these, and a formula has
-    one for the whole sentence.
+    range has one. More of them in one sentence stay as they are.
     """
-    if phrase := formula(text):
-        mark = text[-1] if text[-1] in "!?" else "."
-        return f"Bob{mark}", StandIns(names={"Bob": phrase})
-    text = plainer(text)
-    values: dict[str, str] = {}
-    if re.search(r"\d", text):
-        numbers = _Hidden(text)
-        text, values = numbers.text, numbers.values
-    text, names = hidden(text)
-    return text, StandIns(values, names)
+    if not re.search(r"\d", text):
+        return text, Numbers()
+    hidden = _Hidden(text)
+    return hidden.text, Numbers(hidden.values)
 
 
 class _Hidden:

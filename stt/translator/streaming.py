@@ -10,7 +10,7 @@ from stt.errors import EngineError
 from stt.messages import Clause
 from stt.translator.clauses import Clauses
 from stt.translator.loops import ATTEMPTS, loop
-from stt.translator.numbers import StandIns
+from stt.translator.stand_ins import StandIns
 
 _TIMES, _MORE = 2, 24
 """Tokens a translation may have, from those of its source: of 60,000 references none has more than twice as many and 5."""

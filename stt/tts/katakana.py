@@ -80,8 +80,8 @@ def katakana(text: str, look_up: Callable[[str], str | None]) -> str:
 def _read(word: str, look_up: Callable[[str], str | None]) -> str:
     if reading := _reading(word.replace(" ", "")):
         return reading
-    if _NAME.fullmatch(word) and look_up(word):
-        return word
+    if _NAME.fullmatch(word):
+        return word if look_up(word) else read_name(word) or word
     return _PART.sub(lambda part: _read_part(part[0], look_up), word)
 
 

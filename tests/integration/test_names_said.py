@@ -2,9 +2,6 @@
 
 import pytest
 
-from stt.device import Device
-from stt.translator.ct2 import CTranslate2, Precision
-
 NAMES = (
     "Kowalczyk Nakagawa Okonkwo Lindqvist Petrov Oyelaran Haverkamp Ishikawa Quarnstrom Velasquez Brzezinski Tremblay "
     "Wojcik Marlowe Adeyemi Castellanos Yilmaz Terraform Grafana Spotify Aisha Olumide Giulia Zoltan"
@@ -20,14 +17,6 @@ SENTENCES = (
 
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def say():
-    translator = CTranslate2("embedded", Precision.int8, 1, 256, 2, 1, "eng_Latn", "jpn_Jpan")
-    translator.load(Device("cpu", 2))
-    yield lambda text: "".join(clause.text for clause in translator.translate(text))
-    translator.close()
 
 
 def test_unknown_names_come_through(say):

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from stt.device import Device
-from stt.translator.ct2 import CTranslate2, Precision
 from stt.translator.figures import figures
 from stt.translator.numbers import stand_ins
 
@@ -53,14 +51,6 @@ def wrong(text, said):
     more = given - source
     units = A_UNIT.search(text) and set(more) == {Decimal(1)}
     return bool(source - given or (more and not units))
-
-
-@pytest.fixture(scope="module")
-def say():
-    translator = CTranslate2("embedded", Precision.int8, 1, 256, 2, 1, "eng_Latn", "jpn_Jpan")
-    translator.load(Device("cpu", 2))
-    yield lambda text: "".join(clause.text for clause in translator.translate(text))
-    translator.close()
 
 
 @pytest.mark.engine

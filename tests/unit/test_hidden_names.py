@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stt.translator.names import _ASSETS, hidden, restored
+from stt.translator.names import _ASSETS, restored, stand_ins
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from stt.translator.names import _ASSETS, hidden, restored
     ],
 )
 def test_a_name_that_the_model_does_not_know_has_a_stand_in(text, said, written):
-    assert hidden(text) == (said, written)
+    assert stand_ins(text) == (said, written)
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,13 @@ def test_a_name_that_the_model_does_not_know_has_a_stand_in(text, said, written)
     ],
 )
 def test_other_words_stay(text):
-    assert hidden(text) == (text, {})
+    assert stand_ins(text) == (text, {})
 
 
 def test_the_seventh_name_stays():
-    said, names = hidden("Call Petrov, Okonkwo, Adeyemi, Kowalczyk, Olumide, Zoltan and Lindqvist.")
+    said, names = stand_ins(
+        "Call Petrov, Okonkwo, Adeyemi, Kowalczyk, Olumide, Zoltan and Lindqvist."
+    )
     assert said == "Call Bob, Tom, Alice, John, Boston, Mary and Lindqvist."
     assert len(names) == 6
 
@@ -85,18 +87,18 @@ def test_what_was_said_of_a_stand_in_is_replaced_and_nothing_else(translation, w
 )
 def test_nothing_but_names_changes_and_all_come_back(words):
     text = " ".join(words)
-    said, names = hidden(text)
+    said, names = stand_ins(text)
     pattern = "|".join(names) or r"\Z."
     assert len(re.findall(pattern, said)) >= len(names)
     assert restored(text, {}) == text
-    again, more = hidden(said)
+    again, more = stand_ins(said)
     assert (again, more) == (said, {}), "a stand-in is no name to be hidden"
 
 
 def test_long_text_takes_no_long_time():
     began = time.perf_counter()
-    hidden("Okonkwo-Petrov " * 20_000)
-    hidden("A" + "a" * 200_000)
+    stand_ins("Okonkwo-Petrov " * 20_000)
+    stand_ins("A" + "a" * 200_000)
     assert time.perf_counter() - began < 5
 
 

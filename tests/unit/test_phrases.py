@@ -5,8 +5,8 @@ import re
 import pytest
 
 from stt.translator.names import _ASSETS
-from stt.translator.numbers import stand_ins
 from stt.translator.phrases import formula, plainer
+from stt.translator.stand_ins import stand_ins
 
 
 @pytest.mark.parametrize(
